@@ -1,0 +1,47 @@
+"""jalon: training callbacks for any loop.
+
+Write the callback once. Run it under any loop. Lose nothing when the machine dies.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jalon import callbacks
+    from jalon.core.cadence import every
+    from jalon.core.callback import Callback
+    from jalon.core.callback_list import CallbackList
+    from jalon.core.run import Run
+    from jalon.core.trainer import TrainerAdapter
+    from jalon.core.transform import Transform
+    from jalon.engines.torch.model import Model
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Callback": "jalon.core.callback",
+    "CallbackList": "jalon.core.callback_list",
+    "Model": "jalon.engines.torch.model",
+    "Run": "jalon.core.run",
+    "TrainerAdapter": "jalon.core.trainer",
+    "Transform": "jalon.core.transform",
+    "every": "jalon.core.cadence",
+}
+
+__all__ = ["Callback", "CallbackList", "Model", "Run", "TrainerAdapter", "Transform", "callbacks", "every"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "callbacks":
+        return importlib.import_module("jalon.callbacks")
+    if name in _HOMES:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'jalon' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

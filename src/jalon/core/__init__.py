@@ -1,0 +1,1 @@
+"""The contract between a loop and its callbacks. Standard library only."""

@@ -1,0 +1,153 @@
+"""Callback: the base of every callback, with no-op hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from jalon.core.hooks import default
+from jalon.core.run import Run, run_of
+
+if TYPE_CHECKING:
+    from jalon.core.monitor import Monitor
+    from jalon.core.trainer import TrainerAdapter
+
+Logs = dict[str, Any]
+
+
+class Callback:
+    """Do something at given moments of a run.
+
+    Derive from it and override the hooks you need; :mod:`jalon.core.hooks` draws the loop with the hooks at their
+    places. A subclass need not call ``super().__init__()``.
+
+    Example:
+        >>> class CustomCallback(Callback):
+        ...     def on_epoch_end(self, epoch, logs=None):
+        ...         print(f"End of epoch {epoch}, loss: {logs['loss']}")
+
+    Attributes:
+        params: ``{"verbose", "epochs", "steps"}`` of the running ``fit``.
+        model: What the user trains.
+        run: The running :class:`~jalon.core.run.Run`: counters, history, ``stop(reason)``.
+        name: The key under which the state is saved; by default the class and its ordinal in the list.
+
+    After a resume: what ``state_dict`` returned is given to ``load_state_dict``.
+    """
+
+    order: ClassVar[int] = 0
+    """Place in the list: callbacks run by ``order``, then as listed."""
+    critical: ClassVar[bool] = True
+    """Whether an exception raised here ends training. What only observes sets it to False."""
+    lazy_logs: ClassVar[bool] = False
+    """Whether batch hooks take a view that reads a value from the device only when asked."""
+    adds_metrics: ClassVar[bool] = True
+    """Whether ``on_epoch_end`` may add keys to ``logs`` that later callbacks monitor."""
+
+    params: Mapping[str, Any] = {}
+    name: str | None = None
+    _model: Any = None
+    _run: Run | None = None
+
+    @property
+    def model(self) -> Any:
+        """What the user trains, with Keras's names (``stop_training``, ``optimizer.learning_rate``, ``save`` …)."""
+        return self._model
+
+    @property
+    def run(self) -> Run:
+        """The running training, shared by all callbacks of one model."""
+        if self._run is None:
+            self._run = run_of(self._model)
+        return self._run
+
+    @property
+    def trainer(self) -> TrainerAdapter:
+        """What a callback may ask of what is being trained, in any framework."""
+        return self.run.trainer
+
+    def set_model(self, model: Any) -> None:
+        """Take the model about to be trained."""
+        self._model = model
+
+    def set_params(self, params: Mapping[str, Any]) -> None:
+        """Take the parameters of the running ``fit``."""
+        self.params = params
+
+    def set_run(self, run: Run | None) -> None:
+        """Take the run that a driver of jalon's conducts."""
+        self._run = run
+
+    def skips(self, hook: str) -> bool:
+        """Return whether this instance has nothing to do in a hook that its class overrides."""
+        return False
+
+    def monitors(self) -> Iterable[Monitor]:
+        """Return the metrics that this callback waits for, so that they can be checked before the first step."""
+        return ()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state as plain data: JSON values and named arrays."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take back what ``state_dict`` returned."""
+
+    def close(self) -> None:
+        """Release what was opened. Runs after success, exception and Ctrl-C; may run twice."""
+
+    @default
+    def on_train_begin(self, logs: Logs | None = None) -> None: ...  # noqa: D102 - the hook table says when
+
+    @default
+    def on_train_end(self, logs: Logs | None = None) -> None: ...  # noqa: D102
+
+    @default
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None: ...  # noqa: D102
+
+    @default
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None: ...  # noqa: D102
+
+    @default
+    def on_batch_begin(self, batch: int, logs: Logs | None = None) -> None: ...  # noqa: D102
+
+    @default
+    def on_batch_end(self, batch: int, logs: Logs | None = None) -> None: ...  # noqa: D102
+
+    @default
+    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:  # noqa: D102
+        self.on_batch_begin(batch, logs)
+
+    @default
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:  # noqa: D102
+        self.on_batch_end(batch, logs)
+
+    @default
+    def on_before_optimizer_step(self, step: int) -> None: ...  # noqa: D102
+
+    @default
+    def on_test_begin(self, logs: Logs | None = None) -> None: ...  # noqa: D102
+
+    @default
+    def on_test_end(self, logs: Logs | None = None) -> None: ...  # noqa: D102
+
+    @default
+    def on_test_batch_begin(self, batch: int, logs: Logs | None = None) -> None: ...  # noqa: D102
+
+    @default
+    def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None: ...  # noqa: D102
+
+    @default
+    def on_predict_begin(self, logs: Logs | None = None) -> None: ...  # noqa: D102
+
+    @default
+    def on_predict_end(self, logs: Logs | None = None) -> None: ...  # noqa: D102
+
+    @default
+    def on_predict_batch_begin(self, batch: int, logs: Logs | None = None) -> None: ...  # noqa: D102
+
+    @default
+    def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None: ...  # noqa: D102
+
+    @default
+    def on_exception(self, exc: BaseException) -> None: ...  # noqa: D102

@@ -1,0 +1,304 @@
+"""CallbackList: who is told, in what order, and what happens when one raises."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from jalon.core.callback import Callback, Logs
+from jalon.core.hooks import HOOKS, BoundHook, implementation
+from jalon.core.logs import BatchLogs
+from jalon.core.run import Run
+from jalon.errors import ArgumentError, CallbackDegraded, StateMismatch
+
+BATCH_HOOKS = tuple(name for name, hook in HOOKS.items() if "batch" in hook.arguments)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    label: str
+    callback: Any
+    method: BoundHook
+    critical: bool
+
+
+class CallbackList:
+    """Tell a list of callbacks what happens in a run.
+
+    Who takes part in which hook is resolved once, by :meth:`begin`. A driver holds the tuple of a batch hook and tests
+    it, so that a hook that nobody overrides costs one ``if``.
+
+    Order is by each callback's ``order``, then as listed. An exception in a critical callback goes up, with a note that
+    names the callback and the hook; one in an observing callback (``critical = False``) is warned of once, and the
+    callback is asked again at the next hook.
+
+    Args:
+        callbacks: One callback, or a list that may hold lists.
+
+    Raises:
+        ArgumentError: Something in the list is not a callback.
+    """
+
+    def __init__(self, callbacks: Any = None) -> None:
+        self.callbacks: list[Any] = sorted(_flatten(callbacks), key=lambda callback: getattr(callback, "order", 0))
+        self._labels = _labels(self.callbacks)
+        self._entries: dict[str, tuple[_Entry, ...]] = dict.fromkeys(HOOKS, ())
+        self.run: Run | None = None
+        self.batch_hooks: dict[str, tuple[BoundHook, ...]] = dict.fromkeys(BATCH_HOOKS, ())
+        self.plain_logs: dict[str, bool] = dict.fromkeys(BATCH_HOOKS, False)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.callbacks)
+
+    def __len__(self) -> int:
+        return len(self.callbacks)
+
+    # ---- a run, from begin to close ----------------------------------------------------------------------------------
+
+    def begin(self, run: Run, model: Any, params: Mapping[str, Any]) -> None:
+        """Hand every callback the run, the model and the parameters, and resolve who takes part in which hook."""
+        self.run = run
+        for callback in self.callbacks:
+            if isinstance(callback, Callback):
+                callback.set_run(run)
+            callback.set_model(model)
+            callback.set_params(dict(params))
+        for name in HOOKS:
+            self._entries[name] = tuple(self._resolve(name))
+        for name in BATCH_HOOKS:
+            entries = self._entries[name]
+            self.batch_hooks[name] = tuple(entry.method if entry.critical else self._guarded(entry, name) for entry in entries)
+            self.plain_logs[name] = any(not getattr(entry.callback, "lazy_logs", False) for entry in entries)
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """Guarantee that what began is closed, whatever ends it.
+
+        On an exception, Ctrl-C and ``SystemExit`` included, every callback gets ``on_exception``; then, and after a
+        normal end, every callback is closed, the last one first. The first exception wins; later ones are notes on it.
+        """
+        fault: BaseException | None = None
+        try:
+            yield
+        except BaseException as exc:
+            fault = exc
+            for entry in self._entries["on_exception"]:
+                fault = _attempt(entry.label, "on_exception", partial(entry.method, exc), fault)
+        for callback in reversed(self.callbacks):
+            close = getattr(callback, "close", None)
+            if close is not None:
+                fault = _attempt(self._labels[id(callback)], "close", close, fault)
+        if fault is not None:
+            try:
+                raise fault
+            finally:
+                del fault
+
+    def check_monitors(self) -> None:
+        """Refuse a monitor that nothing will report, as far as it can be known before the first step.
+
+        A callback that may add metrics at an epoch's end leaves those after it to be checked at the first epoch's end.
+
+        Raises:
+            MissingMetric: Nothing reports the metric.
+            ArgumentError: Nobody knows whether less or more of it is better.
+        """
+        run = self._running()
+        for callback in self.callbacks:
+            if isinstance(callback, Callback):
+                for monitor in callback.monitors():
+                    monitor.prepare(run.trainer)
+            adds = getattr(callback, "adds_metrics", True)
+            if adds and implementation(callback, "on_epoch_end") is not None:
+                return
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return every callback's state under its key: its ``name``, else its class and ordinal within that class."""
+        return {
+            self._labels[id(callback)]: callback.state_dict() for callback in self.callbacks if hasattr(callback, "state_dict")
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Give every callback its state back.
+
+        Raises:
+            StateMismatch: The states do not belong to these callbacks, one to one.
+        """
+        ours = {self._labels[id(callback)]: callback for callback in self.callbacks if hasattr(callback, "load_state_dict")}
+        if state.keys() != ours.keys():
+            missing, extra = sorted(ours.keys() - state.keys()), sorted(state.keys() - ours.keys())
+            raise StateMismatch(
+                "The saved state belongs to other callbacks. "
+                f"Without a saved state: {', '.join(missing) or 'none'}. Saved, but not in the list: {', '.join(extra) or 'none'}. "
+                "Resume with the callbacks of the first start, or give the changed ones a name of their own."
+            )
+        for key, callback in ours.items():
+            callback.load_state_dict(state[key])
+
+    # ---- the hooks ---------------------------------------------------------------------------------------------------
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Tell that training begins."""
+        self._tell("on_train_begin", logs)
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """Tell that training ended, as planned or by a stop."""
+        self._tell("on_train_end", logs)
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Tell that an epoch begins."""
+        self._tell("on_epoch_begin", epoch, logs)
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Tell that an epoch ended. What a callback adds to ``logs``, those after it see."""
+        self._tell("on_epoch_end", epoch, logs)
+
+    def on_test_begin(self, logs: Logs | None = None) -> None:
+        """Tell that validation or ``evaluate`` begins."""
+        self._tell("on_test_begin", logs)
+
+    def on_test_end(self, logs: Logs | None = None) -> None:
+        """Tell that validation or ``evaluate`` ended."""
+        self._tell("on_test_end", logs)
+
+    def on_predict_begin(self, logs: Logs | None = None) -> None:
+        """Tell that ``predict`` begins."""
+        self._tell("on_predict_begin", logs)
+
+    def on_predict_end(self, logs: Logs | None = None) -> None:
+        """Tell that ``predict`` ended."""
+        self._tell("on_predict_end", logs)
+
+    def tell_batch(self, name: str, batch: int, logs: BatchLogs | Logs) -> None:
+        """Tell those who override a batch hook.
+
+        Args:
+            name: The hook.
+            batch: The batch's number in its epoch, from 0.
+            logs: The metrics so far. A lazy view reaches only callbacks that declare to take one; where somebody else
+                listens too, it is read once for all.
+        """
+        if self.plain_logs[name] and isinstance(logs, BatchLogs):
+            logs = logs.snapshot()
+        for method in self.batch_hooks[name]:
+            method(batch, logs)
+        run = self.run
+        if run is not None and run.stop_requested and run.stop_reason is None:
+            run.credit_stop(self._suspects(name))
+
+    def before_optimizer_step(self, step: int) -> None:
+        """Tell that gradients are ready and weights not yet changed."""
+        self._tell("on_before_optimizer_step", step)
+
+    def listens(self, name: str) -> bool:
+        """Return whether anybody takes part in a hook."""
+        return bool(self._entries[name])
+
+    # ---- how -----------------------------------------------------------------------------------------------------------
+
+    def _resolve(self, name: str) -> Iterator[_Entry]:
+        for callback in self.callbacks:
+            method = implementation(callback, name)
+            if method is not None:
+                yield _Entry(self._labels[id(callback)], callback, method, getattr(callback, "critical", True))
+
+    def _tell(self, name: str, *args: Any) -> None:
+        run = self.run
+        if args and args[-1] is None:
+            args = (*args[:-1], {})
+        for entry in self._entries[name]:
+            if entry.critical:
+                try:
+                    entry.method(*args)
+                except BaseException as exc:
+                    _note(exc, entry.label, name)
+                    raise
+                if run is not None and run.stop_requested and run.stop_reason is None:
+                    run.credit_stop(entry.label)
+            else:
+                try:
+                    entry.method(*(dict(arg) if isinstance(arg, dict) else arg for arg in args))
+                except Exception as exc:
+                    self._degrade(entry.label, name, exc)
+
+    def _guarded(self, entry: _Entry, name: str) -> BoundHook:
+        method = entry.method
+
+        def guarded(batch: int, logs: Any) -> None:
+            try:
+                method(batch, logs)
+            except Exception as exc:
+                self._degrade(entry.label, name, exc)
+
+        return guarded
+
+    def _degrade(self, label: str, hook: str, exc: Exception) -> None:
+        run = self._running()
+        told = label in run.degraded
+        run.degraded[label] = f"{type(exc).__name__}: {exc}"
+        if not told:
+            warnings.warn(
+                f"{label}.{hook} failed: {run.degraded[label]}. Training goes on; {label} only observes and is asked again.",
+                CallbackDegraded,
+                stacklevel=3,
+            )
+
+    def _suspects(self, name: str) -> str:
+        return " or ".join(entry.label for entry in self._entries[name] if entry.critical)
+
+    def _running(self) -> Run:
+        if self.run is None:
+            raise RuntimeError("CallbackList.begin(run, model, params) comes first.")
+        return self.run
+
+
+def _flatten(callbacks: Any) -> Iterator[Any]:
+    if callbacks is None:
+        return
+    if isinstance(callbacks, (list, tuple, CallbackList)):
+        for callback in callbacks:
+            yield from _flatten(callback)
+        return
+    if isinstance(callbacks, type):
+        raise ArgumentError(
+            f"callbacks: {callbacks.__name__} is a class. Received the class itself; pass an instance, as {callbacks.__name__}()."
+        )
+    lacking = [name for name in ("set_model", "set_params") if not callable(getattr(callbacks, name, None))]
+    if lacking:
+        raise ArgumentError(
+            f"callbacks: {callbacks!r} is not a callback; it has no {' and no '.join(lacking)}. "
+            "Derive its class from jalon.callbacks.Callback, or wrap a function in LambdaCallback(on_epoch_end=...)."
+        )
+    yield callbacks
+
+
+def _labels(callbacks: Iterable[Any]) -> dict[int, str]:
+    """Return each callback's key by identity: its name, else its class, numbered from the second on."""
+    labels: dict[int, str] = {}
+    seen: Counter[str] = Counter()
+    for callback in callbacks:
+        label = getattr(callback, "name", None) or type(callback).__name__
+        seen[label] += 1
+        labels[id(callback)] = label if seen[label] == 1 else f"{label}#{seen[label]}"
+    return labels
+
+
+def _attempt(label: str, hook: str, action: Callable[[], object], fault: BaseException | None) -> BaseException | None:
+    """Do something that must not keep the rest from being done; return the exception that now stands."""
+    try:
+        action()
+    except BaseException as exc:
+        if fault is None:
+            _note(exc, label, hook)
+            return exc
+        fault.add_note(f"then {label}.{hook} raised {type(exc).__name__}: {exc}")
+    return fault
+
+
+def _note(exc: BaseException, label: str, hook: str) -> None:
+    exc.add_note(f"raised in {label}.{hook}")

@@ -1,0 +1,121 @@
+"""Every exception and warning of jalon.
+
+::
+
+    JalonError
+    ├── ArgumentError          (ValueError)   a wrong argument, refused where it is given
+    │   └── UnknownName                       a name that is not known; the nearest one is suggested
+    ├── DataError              (ValueError)   data that cannot be trained on
+    ├── MissingMetric          (KeyError)     a monitor that nothing reports
+    ├── CheckpointError        (OSError)      a file that cannot be written or read back
+    │   └── CheckpointMismatch                a whole file that belongs to something else
+    ├── StateMismatch          (ValueError)   a saved state that does not fit the callbacks
+    ├── NotReady               (RuntimeError) something asked for before it exists
+    └── MissingPackage         (ImportError)  an optional package that is not installed
+
+    JalonWarning               (UserWarning)
+    ├── CallbackDegraded                      an observing callback failed; training goes on
+    ├── SaveFailed                            a save failed; the old file is intact
+    └── IneffectiveCallback                   a callback that can have no effect as it is set up
+
+Each exception keeps what it is about as attributes.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class JalonError(Exception):
+    """Is the base of every exception that jalon raises on purpose."""
+
+
+class ArgumentError(JalonError, ValueError):
+    """Says that an argument is wrong, where it was given."""
+
+
+class UnknownName(ArgumentError):
+    """Says that a name is not known, and which one is nearest.
+
+    Args:
+        what: What was being looked up, as in ``"loss"``.
+        name: The name received.
+        known: The names there are.
+        where: Who asked, as in ``"Model.compile"``.
+    """
+
+    def __init__(self, what: str, name: str, known: Iterable[str], *, where: str) -> None:
+        self.name = name
+        self.known = tuple(sorted(known))
+        super().__init__(f"{where}: unknown {what} {name!r}.{suggestion(name, self.known)} Known: {', '.join(self.known)}.")
+
+
+class DataError(JalonError, ValueError):
+    """Says that data cannot be trained on, and why."""
+
+
+class MissingMetric(JalonError, KeyError):
+    """Says that a monitor names a metric that nothing reports.
+
+    Args:
+        who: The callback that monitors.
+        monitor: The name it looks for.
+        available: The metrics there are.
+        when: When it was noticed, as in ``"epoch 1"``.
+    """
+
+    def __init__(self, who: str, monitor: str, available: Iterable[str], *, when: str) -> None:
+        self.monitor = monitor
+        self.available = tuple(sorted(available))
+        self.message = (
+            f"{who} monitors {monitor!r}, which {when} does not report. "
+            f"Reported: {', '.join(self.available) or 'nothing'}.{suggestion(monitor, self.available)}"
+        )
+        super().__init__(self.message)
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class CheckpointError(JalonError, OSError):
+    """Says that a checkpoint cannot be written or read back."""
+
+
+class CheckpointMismatch(CheckpointError):
+    """Says that a checkpoint is whole but belongs to another model."""
+
+
+class StateMismatch(JalonError, ValueError):
+    """Says that a saved state does not fit the callbacks it is given to."""
+
+
+class NotReady(JalonError, RuntimeError):
+    """Says that something was asked for before it exists."""
+
+
+class MissingPackage(JalonError, ImportError):
+    """Says that an optional package is not installed, and how to install it."""
+
+
+class JalonWarning(UserWarning):
+    """Is the base of every warning that jalon gives."""
+
+
+class CallbackDegraded(JalonWarning):
+    """Says that an observing callback failed while training goes on."""
+
+
+class SaveFailed(JalonWarning):
+    """Says that a save failed and that the old file is intact."""
+
+
+class IneffectiveCallback(JalonWarning):
+    """Says that a callback can have no effect as it is set up."""
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return `` Did you mean 'x'?`` for the nearest known name, or nothing."""
+    lowered = {candidate.lower(): candidate for candidate in known}
+    near = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
+    return f" Did you mean {lowered[near[0]]!r}?" if near else ""
