@@ -86,6 +86,9 @@ class Callback:
         """Return the metrics that this callback waits for, so that they can be checked before the first step."""
         return ()
 
+    def validate(self) -> None:
+        """Refuse a setup that cannot work. Called with run and model in place, before anything is opened or written."""
+
     def state_dict(self) -> dict[str, Any]:
         """Return the state as plain data: JSON values and named arrays."""
         return {}

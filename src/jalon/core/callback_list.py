@@ -99,23 +99,24 @@ class CallbackList:
             finally:
                 del fault
 
-    def check_monitors(self) -> None:
-        """Refuse a monitor that nothing will report, as far as it can be known before the first step.
+    def validate(self) -> None:
+        """Refuse what cannot work before anything is touched: monitors that nothing reports, files that cannot be written.
 
         A callback that may add metrics at an epoch's end leaves those after it to be checked at the first epoch's end.
 
         Raises:
-            MissingMetric: Nothing reports the metric.
-            ArgumentError: Nobody knows whether less or more of it is better.
+            JalonError: What a callback refuses.
         """
-        run = self._running()
+        trainer = self._running().trainer
+        metrics_are_known = True
         for callback in self.callbacks:
             if isinstance(callback, Callback):
-                for monitor in callback.monitors():
-                    monitor.prepare(run.trainer)
-            adds = getattr(callback, "adds_metrics", True)
-            if adds and implementation(callback, "on_epoch_end") is not None:
-                return
+                if metrics_are_known:
+                    for monitor in callback.monitors():
+                        monitor.prepare(trainer)
+                callback.validate()
+            if getattr(callback, "adds_metrics", True) and implementation(callback, "on_epoch_end") is not None:
+                metrics_are_known = False
 
     def state_dict(self) -> dict[str, Any]:
         """Return every callback's state under its key: its ``name``, else its class and ordinal within that class."""
@@ -134,7 +135,8 @@ class CallbackList:
             missing, extra = sorted(ours.keys() - state.keys()), sorted(state.keys() - ours.keys())
             raise StateMismatch(
                 "The saved state belongs to other callbacks. "
-                f"Without a saved state: {', '.join(missing) or 'none'}. Saved, but not in the list: {', '.join(extra) or 'none'}. "
+                f"Without a saved state: {', '.join(missing) or 'none'}. "
+                f"Saved, but not in the list: {', '.join(extra) or 'none'}. "
                 "Resume with the callbacks of the first start, or give the changed ones a name of their own."
             )
         for key, callback in ours.items():

@@ -92,7 +92,8 @@ class Monitor:
         value = scalar(logs[self.name])
         if value is None:
             raise ArgumentError(
-                f"{self.who}: {self.name!r} must be a single number to be compared. Received: {logs[self.name]!r} in epoch {epoch + 1}."
+                f"{self.who}: {self.name!r} must be a single number to be compared. "
+                f"Received: {logs[self.name]!r} in epoch {epoch + 1}."
             )
         return value
 
