@@ -28,8 +28,8 @@ class Cadence:
         if len(given) != 1:
             raise ArgumentError(f"every: give one of epochs=, steps= or seconds=. Received: {given or 'none'}.")
         ((unit, n),) = given.items()
-        whole = unit == "seconds" or (isinstance(n, int) and not isinstance(n, bool))
-        if not whole or not n > 0:
+        kind = (int, float) if unit == "seconds" else int
+        if not isinstance(n, kind) or isinstance(n, bool) or not n > 0:
             raise ArgumentError(
                 f"every: {unit} must be a positive {'number' if unit == 'seconds' else 'whole number'}. Received: {n!r}."
             )

@@ -100,57 +100,57 @@ class Callback:
         """Release what was opened. Runs after success, exception and Ctrl-C; may run twice."""
 
     @default
-    def on_train_begin(self, logs: Logs | None = None) -> None: ...  # noqa: D102 - the hook table says when
+    def on_train_begin(self, logs: Logs | None = None) -> None: ...
 
     @default
-    def on_train_end(self, logs: Logs | None = None) -> None: ...  # noqa: D102
+    def on_train_end(self, logs: Logs | None = None) -> None: ...
 
     @default
-    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None: ...  # noqa: D102
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None: ...
 
     @default
-    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None: ...  # noqa: D102
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None: ...
 
     @default
-    def on_batch_begin(self, batch: int, logs: Logs | None = None) -> None: ...  # noqa: D102
+    def on_batch_begin(self, batch: int, logs: Logs | None = None) -> None: ...
 
     @default
-    def on_batch_end(self, batch: int, logs: Logs | None = None) -> None: ...  # noqa: D102
+    def on_batch_end(self, batch: int, logs: Logs | None = None) -> None: ...
 
     @default
-    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:  # noqa: D102
+    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         self.on_batch_begin(batch, logs)
 
     @default
-    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:  # noqa: D102
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         self.on_batch_end(batch, logs)
 
     @default
-    def on_before_optimizer_step(self, step: int) -> None: ...  # noqa: D102
+    def on_before_optimizer_step(self, step: int) -> None: ...
 
     @default
-    def on_test_begin(self, logs: Logs | None = None) -> None: ...  # noqa: D102
+    def on_test_begin(self, logs: Logs | None = None) -> None: ...
 
     @default
-    def on_test_end(self, logs: Logs | None = None) -> None: ...  # noqa: D102
+    def on_test_end(self, logs: Logs | None = None) -> None: ...
 
     @default
-    def on_test_batch_begin(self, batch: int, logs: Logs | None = None) -> None: ...  # noqa: D102
+    def on_test_batch_begin(self, batch: int, logs: Logs | None = None) -> None: ...
 
     @default
-    def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None: ...  # noqa: D102
+    def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None: ...
 
     @default
-    def on_predict_begin(self, logs: Logs | None = None) -> None: ...  # noqa: D102
+    def on_predict_begin(self, logs: Logs | None = None) -> None: ...
 
     @default
-    def on_predict_end(self, logs: Logs | None = None) -> None: ...  # noqa: D102
+    def on_predict_end(self, logs: Logs | None = None) -> None: ...
 
     @default
-    def on_predict_batch_begin(self, batch: int, logs: Logs | None = None) -> None: ...  # noqa: D102
+    def on_predict_batch_begin(self, batch: int, logs: Logs | None = None) -> None: ...
 
     @default
-    def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None: ...  # noqa: D102
+    def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None: ...
 
     @default
-    def on_exception(self, exc: BaseException) -> None: ...  # noqa: D102
+    def on_exception(self, exc: BaseException) -> None: ...

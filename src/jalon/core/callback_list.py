@@ -6,7 +6,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -71,8 +71,8 @@ class CallbackList:
         for name in HOOKS:
             self._entries[name] = tuple(self._resolve(name))
         for name in BATCH_HOOKS:
-            entries = self._entries[name]
-            self.batch_hooks[name] = tuple(entry.method if entry.critical else self._guarded(entry, name) for entry in entries)
+            entries = self._entries[name] = tuple(map(partial(self._guarded, name), self._entries[name]))
+            self.batch_hooks[name] = tuple(entry.method for entry in entries)
             self.plain_logs[name] = any(not getattr(entry.callback, "lazy_logs", False) for entry in entries)
 
     @contextmanager
@@ -90,9 +90,7 @@ class CallbackList:
             for entry in self._entries["on_exception"]:
                 fault = _attempt(entry.label, "on_exception", partial(entry.method, exc), fault)
         for callback in reversed(self.callbacks):
-            close = getattr(callback, "close", None)
-            if close is not None:
-                fault = _attempt(self._labels[id(callback)], "close", close, fault)
+            fault = _attempt(self._labels[id(callback)], "close", partial(self._close, callback), fault)
         if fault is not None:
             try:
                 raise fault
@@ -187,11 +185,16 @@ class CallbackList:
         """
         if self.plain_logs[name] and isinstance(logs, BatchLogs):
             logs = logs.snapshot()
-        for method in self.batch_hooks[name]:
-            method(batch, logs)
-        run = self.run
-        if run is not None and run.stop_requested and run.stop_reason is None:
-            run.credit_stop(self._suspects(name))
+        run = self._running()
+        asked_before = run.stop_requested
+        for entry in self._entries[name]:
+            try:
+                entry.method(batch, logs)
+            except BaseException as exc:
+                _note(exc, entry.label, name)
+                raise
+            if run.stop_requested and not asked_before:
+                run.credit_stop(entry.label)
 
     def before_optimizer_step(self, step: int) -> None:
         """Tell that gradients are ready and weights not yet changed."""
@@ -210,7 +213,8 @@ class CallbackList:
                 yield _Entry(self._labels[id(callback)], callback, method, getattr(callback, "critical", True))
 
     def _tell(self, name: str, *args: Any) -> None:
-        run = self.run
+        run = self._running()
+        run.credit_stop("the training loop")
         if args and args[-1] is None:
             args = (*args[:-1], {})
         for entry in self._entries[name]:
@@ -220,24 +224,37 @@ class CallbackList:
                 except BaseException as exc:
                     _note(exc, entry.label, name)
                     raise
-                if run is not None and run.stop_requested and run.stop_reason is None:
-                    run.credit_stop(entry.label)
             else:
                 try:
-                    entry.method(*(dict(arg) if isinstance(arg, dict) else arg for arg in args))
+                    entry.method(*map(_own, args))
                 except Exception as exc:
                     self._degrade(entry.label, name, exc)
+            run.credit_stop(entry.label)
 
-    def _guarded(self, entry: _Entry, name: str) -> BoundHook:
+    def _guarded(self, name: str, entry: _Entry) -> _Entry:
+        """Return an observer's entry so that it takes a copy of the logs, and its exceptions end nothing."""
+        if entry.critical:
+            return entry
         method = entry.method
 
         def guarded(batch: int, logs: Any) -> None:
             try:
-                method(batch, logs)
+                method(batch, _own(logs))
             except Exception as exc:
                 self._degrade(entry.label, name, exc)
 
-        return guarded
+        return replace(entry, method=guarded)
+
+    def _close(self, callback: Any) -> None:
+        close = getattr(callback, "close", None)
+        if close is None:
+            return
+        try:
+            close()
+        except Exception as exc:
+            if getattr(callback, "critical", True) or self.run is None:
+                raise
+            self._degrade(self._labels[id(callback)], "close", exc)
 
     def _degrade(self, label: str, hook: str, exc: Exception) -> None:
         run = self._running()
@@ -245,13 +262,10 @@ class CallbackList:
         run.degraded[label] = f"{type(exc).__name__}: {exc}"
         if not told:
             warnings.warn(
-                f"{label}.{hook} failed: {run.degraded[label]}. Training goes on; {label} only observes and is asked again.",
+                f"{label}.{hook} failed: {run.degraded[label]}. {label} only observes: training goes on, and it is asked again.",
                 CallbackDegraded,
                 stacklevel=3,
             )
-
-    def _suspects(self, name: str) -> str:
-        return " or ".join(entry.label for entry in self._entries[name] if entry.critical)
 
     def _running(self) -> Run:
         if self.run is None:
@@ -300,6 +314,10 @@ def _attempt(label: str, hook: str, action: Callable[[], object], fault: BaseExc
             return exc
         fault.add_note(f"then {label}.{hook} raised {type(exc).__name__}: {exc}")
     return fault
+
+
+def _own(argument: Any) -> Any:
+    return dict(argument) if isinstance(argument, dict) else argument
 
 
 def _note(exc: BaseException, label: str, hook: str) -> None:

@@ -55,9 +55,7 @@ def scalar(value: Any) -> float | None:
         return value
     if isinstance(value, (str, bytes)) or value is None:
         return None
-    if getattr(value, "size", 1) not in (1, None) and not callable(getattr(value, "size", None)):
-        return None
     try:
-        return float(value)
+        return float(value.item() if hasattr(value, "item") else value)
     except (TypeError, ValueError, RuntimeError):
         return None

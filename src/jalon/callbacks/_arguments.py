@@ -1,0 +1,36 @@
+"""Checks of arguments that several callbacks share."""
+
+from __future__ import annotations
+
+import math
+from operator import index
+
+from jalon.core.logs import scalar
+from jalon.errors import ArgumentError
+
+
+def whole_number(value: int, *, name: str, who: str) -> int:
+    """Return an argument that counts something, or refuse it.
+
+    Raises:
+        ArgumentError: It is no whole number, or a negative one.
+    """
+    try:
+        number = index(value)
+    except TypeError:
+        number = -1
+    if number < 0:
+        raise ArgumentError(f"{who}: {name} must be a whole number, 0 or more. Received: {name}={value!r}.")
+    return number
+
+
+def finite_number(value: float, *, name: str, who: str) -> float:
+    """Return an argument that measures something, or refuse it.
+
+    Raises:
+        ArgumentError: It is no number, or not a finite one.
+    """
+    number = scalar(value)
+    if number is None or not math.isfinite(number):
+        raise ArgumentError(f"{who}: {name} must be a finite number. Received: {name}={value!r}.")
+    return number

@@ -1,0 +1,124 @@
+"""CSVLogger: write what each epoch reports to a CSV file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from jalon.callbacks._arrays import to_numpy
+from jalon.core.callback import Callback, Logs
+from jalon.errors import ArgumentError
+from jalon.sinks.csv_file import MISSING, CsvFile, check_separator, read_columns
+
+
+class CSVLogger(Callback):
+    """Write what each epoch reports to a CSV file, a row an epoch.
+
+    Rows are whole and there to be read as soon as their epoch ends. The columns are ``epoch``, counted from 0, and the
+    metrics by name. A metric that is reported for the first time later on becomes a column at the right end; a value that
+    is missing is ``NA``.
+
+    Args:
+        filename: The file. Missing folders are made.
+        separator: What stands between values, one character. Defaults to a comma.
+        append: Whether to add to the file that is there, in place of starting it anew. Defaults to False.
+
+    Raises:
+        ArgumentError: ``separator`` is not a single character; when training begins, that the file cannot be written, or
+            that what is to be added to is no such table.
+
+    Example:
+        >>> from jalon.testing import play
+        >>> run = play(CSVLogger("training.log"), [{"loss": 0.5, "accuracy": 0.75}, {"loss": 0.25, "accuracy": 1.0}])
+        >>> print(Path("training.log").read_text())
+        epoch,accuracy,loss
+        0,0.75,0.5
+        1,1.0,0.25
+        <BLANKLINE>
+
+    Source: Keras's class of this name.
+    """
+
+    critical = False
+    adds_metrics = False
+
+    def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
+        self.filename = os.fsdecode(filename)
+        self.separator = check_separator(separator, who=type(self).__name__)
+        self.append = append
+        self._table: CsvFile | None = None
+
+    def validate(self) -> None:
+        """Refuse a file that cannot be written or, with ``append``, one that holds something else."""
+        if not self.run.is_main:
+            return
+        path, who = Path(self.filename), type(self).__name__
+        obstacle = _obstacle(path)
+        if obstacle:
+            raise ArgumentError(f"{who}: cannot write {self.filename!r}: {obstacle}. Pass a filename that can be written.")
+        columns = read_columns(path, self.separator) if self.append else []
+        if columns and "epoch" not in columns:
+            raise ArgumentError(
+                f"{who}(append=True): {self.filename!r} has no column 'epoch'. Its first line has: {', '.join(columns)}. "
+                "Pass the separator that it was written with, or another filename."
+            )
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        self.close()
+        if self.run.is_main:
+            self._table = CsvFile(self.filename, separator=self.separator, append=self.append)
+            self.run.files[self.name or type(self).__name__] = Path(self.filename)
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        if self._table is None:
+            return
+        row: dict[str, Any] = {"epoch": epoch}
+        for name, value in sorted((logs or {}).items()):
+            row.setdefault(name, _text(value))
+        if not self._table.columns:
+            row |= dict.fromkeys(self._awaited(row), MISSING)
+        self._table.write(row)
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._table is not None:
+            self._table.close()
+            self._table = None
+
+    def _awaited(self, row: dict[str, Any]) -> list[str]:
+        """Return the columns of a validation that comes in a later epoch than the first."""
+        if not self.trainer.validates or any(name.startswith("val_") for name in row):
+            return []
+        known = self.trainer.metric_names()
+        if known is not None:
+            return sorted(name for name in known if name.startswith("val_"))
+        return [f"val_{name}" for name in row if name not in ("epoch", "learning_rate")]
+
+
+def _obstacle(path: Path) -> str:
+    """Return why a file cannot be written, as far as can be known without touching it; nothing if it can."""
+    if path.is_dir():
+        return "it is a folder"
+    if path.exists():
+        return "" if os.access(path, os.W_OK) else "writing to it is not permitted"
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir():
+        return f"{str(folder)!r} is not a folder"
+    return "" if os.access(folder, os.W_OK | os.X_OK) else f"writing to the folder {str(folder)!r} is not permitted"
+
+
+def _text(value: Any) -> Any:
+    """Return a value as its text is wanted: one number as it is, several in brackets."""
+    if isinstance(value, (str, float, int)):
+        return value
+    if value is None:
+        return MISSING
+    if hasattr(value, "detach"):
+        value = to_numpy(value)
+    if isinstance(value, Iterable) and getattr(value, "ndim", None) != 0:
+        return f'"[{", ".join(map(str, value))}]"'
+    return value

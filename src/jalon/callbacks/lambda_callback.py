@@ -1,0 +1,74 @@
+"""LambdaCallback: a callback made of functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from jalon.core.callback import Callback
+from jalon.core.hooks import HOOKS
+from jalon.errors import ArgumentError, UnknownName
+
+Function = Callable[..., Any]
+ALIASES = {hook.alias: hook.name for hook in HOOKS.values() if hook.alias}
+
+
+class LambdaCallback(Callback):
+    """Call functions at given moments of a run.
+
+    Each function gets the arguments of its hook by position: ``(epoch, logs)``, ``(batch, logs)`` or ``(logs)``;
+    :mod:`jalon.core.hooks` lists them all.
+
+    Args:
+        on_epoch_begin: Called as ``f(epoch, logs)``.
+        on_epoch_end: Called as ``f(epoch, logs)``.
+        on_train_begin: Called as ``f(logs)``.
+        on_train_end: Called as ``f(logs)``.
+        on_train_batch_begin: Called as ``f(batch, logs)``.
+        on_train_batch_end: Called as ``f(batch, logs)``.
+        **kwargs: A function for any other hook, by the hook's name.
+
+    Raises:
+        UnknownName: An argument is not the name of a hook.
+        ArgumentError: A value cannot be called, or one hook is given under two names.
+
+    Example:
+        >>> from jalon.testing import play
+        >>> show = LambdaCallback(on_epoch_end=lambda epoch, logs: print(epoch, logs["loss"]))
+        >>> run = play(show, [{"loss": 0.5}, {"loss": 0.25}])
+        0 0.5
+        1 0.25
+
+    Source: Keras's class of this name.
+    """
+
+    def __init__(
+        self,
+        on_epoch_begin: Function | None = None,
+        on_epoch_end: Function | None = None,
+        on_train_begin: Function | None = None,
+        on_train_end: Function | None = None,
+        on_train_batch_begin: Function | None = None,
+        on_train_batch_end: Function | None = None,
+        **kwargs: Function | None,
+    ) -> None:
+        given = {
+            "on_epoch_begin": on_epoch_begin,
+            "on_epoch_end": on_epoch_end,
+            "on_train_begin": on_train_begin,
+            "on_train_end": on_train_end,
+            "on_train_batch_begin": on_train_batch_begin,
+            "on_train_batch_end": on_train_batch_end,
+            **kwargs,
+        }
+        functions = {name: function for name, function in given.items() if function is not None}
+        for name, function in given.items():
+            if name not in HOOKS and name not in ALIASES:
+                raise UnknownName("hook", name, [*HOOKS, *ALIASES], where=type(self).__name__)
+            if function is None:
+                continue
+            if not callable(function):
+                raise ArgumentError(f"{type(self).__name__}: {name} must be a function. Received: {name}={function!r}.")
+            if ALIASES.get(name) in functions:
+                raise ArgumentError(f"{type(self).__name__}: {name} is another name of {ALIASES[name]}. Pass one of the two.")
+        vars(self).update(functions)

@@ -1,0 +1,466 @@
+"""ModelCheckpoint: save the model as training goes on."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import shutil
+import string
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import index
+from pathlib import Path
+from typing import Any
+
+from jalon.core.cadence import Cadence, Ticker
+from jalon.core.callback import Callback, Logs
+from jalon.core.logs import scalar
+from jalon.core.monitor import Mode, Monitor
+from jalon.core.run import Best
+from jalon.errors import ArgumentError, JalonWarning, MissingMetric, SaveFailed
+from jalon.store.atomic import make_folder, refuse_unwritable
+from jalon.store.retention import Saved, superfluous
+
+
+class ModelCheckpoint(Callback):
+    """Save the model as training goes on: each time, or only when a metric has improved.
+
+    A file is either whole or not there: it is written beside its final name and then renamed, and old files are deleted
+    after that. A value improves where it beats the best so far; NaN never does, and an epoch that does not report the
+    metric, as one without validation, saves nothing that depends on it. A save that fails, as on a full disk, leaves the
+    old file in place and the best value as it was; a warning says so, and training goes on.
+
+    Args:
+        filepath: Where to. Its suffix names the format, one that the trainer can write (``.safetensors``, ``.h5`` or
+            ``.pt`` with ``jalon.Model``). May hold ``{epoch}`` and, where batches are counted, ``{batch}``, both from 1,
+            ``{monitor}``, and any metric, as in ``"{epoch:02d}-{val_loss:.2f}.h5"``. Missing folders are made.
+        monitor: The metric to compare, or several, each with a best of its own; then ``filepath`` holds ``{monitor}``.
+            Defaults to ``"val_loss"``.
+        verbose: 1 to be told of each decision. Defaults to 0.
+        save_best_only: Save only what improves on the best so far. Defaults to False.
+        save_weights_only: Leave out what only going on needs, as the optimizer's state. Defaults to False.
+        mode: ``"min"`` where less is better, ``"max"`` where more is, ``"auto"`` to take it from the metric. Defaults to
+            ``"auto"``.
+        save_freq: ``"epoch"``, a number of training batches, counted across epochs, or ``every(epochs=…)``,
+            ``every(steps=…)``, ``every(seconds=…)``. Defaults to ``"epoch"``.
+        initial_value_threshold: The value to beat from the start, with ``save_best_only``. Defaults to none.
+        keep_last: How many of the newest files written by this callback to keep. Defaults to all.
+        keep_best: How many of the best files written by this callback to keep; a model that would not be among them is
+            not saved. With ``keep_last`` too, a file is kept for either reason. Defaults to all.
+
+    Raises:
+        ArgumentError: An argument cannot be what it is, or the trainer cannot write such a file.
+        CheckpointError: No file can be written at ``filepath``; when training begins.
+        MissingMetric: Nothing reports ``monitor`` or a metric in ``filepath``; as early as that can be known.
+
+    Example:
+        >>> import tempfile
+        >>> from jalon.testing import play
+        >>> saver = ModelCheckpoint(tempfile.mkdtemp() + "/{epoch}.json", save_best_only=True)
+        >>> run = play(saver, [{"val_loss": 0.5}, {"val_loss": 0.7}, {"val_loss": 0.4}])
+        >>> run.bests["val_loss"].path.name, saver.best
+        ('3.json', 0.4)
+
+    A second training of the same model goes on from the best so far, as in Keras, so that a worse model never overwrites
+    a better one; a training of another model starts afresh.
+
+    After a resume: the best values, the files written and what was counted are those from before.
+
+    Source: Keras's class of this name.
+    """
+
+    adds_metrics = False
+    lazy_logs = True
+
+    def __init__(
+        self,
+        filepath: str | os.PathLike[str],
+        monitor: str | Sequence[str] = "val_loss",
+        verbose: int = 0,
+        save_best_only: bool = False,
+        save_weights_only: bool = False,
+        mode: Mode = "auto",
+        save_freq: str | int | Cadence = "epoch",
+        initial_value_threshold: float | None = None,
+        *,
+        keep_last: int | None = None,
+        keep_best: int | None = None,
+    ) -> None:
+        who = type(self).__name__
+        self._template = _Template(filepath, who)
+        self.filepath = self._template.text
+        self.monitor = monitor
+        self.verbose = verbose
+        self.save_best_only = save_best_only
+        self.save_weights_only = save_weights_only
+        self.save_freq = save_freq
+        self.keep_last = _positive(keep_last, "keep_last", who)
+        self.keep_best = _positive(keep_best, "keep_best", who)
+        self._compares = save_best_only or keep_best is not None
+        names: list[Any] = list(monitor) if isinstance(monitor, (list, tuple)) else [monitor]
+        self._tracks = [_Track(Monitor(name, mode=mode, best=initial_value_threshold, who=who)) for name in names]
+        self._named = [Monitor(name, mode="min", who=f"{who}, whose filepath has {{{name}}},") for name in self._template.metrics]
+        self.initial_value_threshold = scalar(initial_value_threshold)
+        self._ticker = Ticker(_cadence(save_freq, who))
+        self._refuse_contradictions(who, names)
+        self._trained: Any = None
+        self._epoch: int | None = None
+        self._last_batch: int | None = None
+        self._troubled: set[str] = set()
+
+    def _refuse_contradictions(self, who: str, names: list[str]) -> None:
+        """Refuse arguments that do not go together, whatever is going to be trained."""
+        fields, by_batch = self._template.fields, self._ticker.cadence.by_batch
+        if not names or len(set(names)) < len(names):
+            raise ArgumentError(f"{who}: monitor must name one metric or several different ones. Received: {self.monitor!r}.")
+        if len(names) > 1 and not self._compares:
+            raise ArgumentError(f"{who}: several monitors need save_best_only=True or keep_best. Received: {names!r}.")
+        if len(names) > 1 and "monitor" not in fields:
+            raise ArgumentError(f"{who}: with several monitors filepath must hold {{monitor}}. Received: {self.filepath!r}.")
+        if len(names) > 1 and self.initial_value_threshold is not None:
+            raise ArgumentError(f"{who}: initial_value_threshold goes with one monitor. Received: {names!r}.")
+        if (self.keep_last or self.keep_best) and not fields - {"monitor"}:
+            raise ArgumentError(
+                f"{who}: to keep several files, filepath must differ from one to the next; put {{epoch}} into it. "
+                f"Received: {self.filepath!r}."
+            )
+        if "batch" in fields and not by_batch:
+            raise ArgumentError(f"{who}: {{batch}} needs save_freq to count batches or seconds. Received: {self.save_freq!r}.")
+        needed = [*(names if self._compares else ()), *self._template.metrics]
+        late = [name for name in needed if name.startswith("val_")]
+        if late and by_batch:
+            raise ArgumentError(
+                f"{who}: {late[0]!r} is known at an epoch's end only. Received: save_freq={self.save_freq!r}. "
+                "Save by epochs, as with save_freq='epoch', or choose a metric that batches report."
+            )
+
+    @property
+    def best(self) -> float | None:
+        """The best value so far, of the first monitor where there are several."""
+        return self._tracks[0].monitor.best
+
+    @best.setter
+    def best(self, value: float | None) -> None:
+        self._tracks[0].monitor.best = value
+
+    def skips(self, hook: str) -> bool:
+        """Return whether a hook is not needed at this cadence."""
+        unused = ("on_epoch_end",) if self._ticker.cadence.by_batch else ("on_train_batch_end", "on_epoch_begin")
+        return hook in unused and getattr(type(self), hook) is getattr(ModelCheckpoint, hook)
+
+    def monitors(self) -> Iterable[Monitor]:
+        """Return the metrics that are compared, and those that ``filepath`` names."""
+        compared = [track.monitor for track in self._tracks] if self._compares else []
+        return (*compared, *self._named)
+
+    def validate(self) -> None:
+        """Refuse a format that the trainer cannot write, and a place where nothing can be written."""
+        who, suffixes = type(self).__name__, self.trainer.suffixes
+        if self._template.suffix not in suffixes:
+            raise ArgumentError(
+                f"{who}: filepath must end in one of {', '.join(suffixes)}, which this trainer can write. "
+                f"Received: {self.filepath!r}."
+            )
+        if self.run.is_main:
+            refuse_unwritable(self._template.probe, who)
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Start afresh with another model; with the same one, go on."""
+        if self._trained is not None and self._trained is not self.model:
+            for track in self._tracks:
+                track.monitor.best = self.initial_value_threshold
+            self._tracks = [_Track(track.monitor) for track in self._tracks]
+            self._ticker = Ticker(self._ticker.cadence)
+        self._trained = self.model
+        for monitor in (*(track.monitor for track in self._tracks), *self._named):
+            monitor.restart(monitor.best)
+        self._ticker.last = self.run.clock.monotonic()
+        self._epoch = self._last_batch = None
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Count batches from the epoch's first on."""
+        if epoch != self._epoch:
+            self._epoch, self._last_batch = epoch, None
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Save if enough batches have passed, or enough time. One call may stand for several batches."""
+        last, self._last_batch = self._last_batch, batch
+        steps = batch + 1 if last is None or batch <= last else batch - last
+        if self._ticker.after_steps(steps, now=self.run.clock.monotonic()):
+            self._consider_all(_Moment(self.run.epoch if self._epoch is None else self._epoch, batch, dict(logs or {})))
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Save if enough epochs have passed."""
+        if self._ticker.after_epoch(now=self.run.clock.monotonic()):
+            self._consider_all(_Moment(epoch, None, dict(logs or {})))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best values, the files written and what was counted."""
+        return {
+            "tracks": {
+                track.monitor.name: {
+                    "best": track.monitor.best,
+                    "best_epoch": track.reached and track.reached.epoch,
+                    "best_path": track.reached and str(track.reached.path),
+                    "saved": [[str(file.path), file.value] for file in track.saved],
+                }
+                for track in self._tracks
+            },
+            "steps_since": self._ticker.steps_since,
+            "epochs_since": self._ticker.epochs_since,
+            "seconds_since": self.run.clock.monotonic() - self._ticker.last,
+            "epoch": self._epoch,
+            "last_batch": self._last_batch,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take back what ``state_dict`` returned."""
+        for track in self._tracks:
+            if track.monitor.name in state["tracks"]:
+                self._load_track(track, state["tracks"][track.monitor.name])
+        self._ticker.steps_since = state["steps_since"]
+        self._ticker.epochs_since = state["epochs_since"]
+        self._ticker.last = self.run.clock.monotonic() - state["seconds_since"]
+        self._epoch, self._last_batch = state["epoch"], state["last_batch"]
+
+    def _load_track(self, track: _Track, state: Mapping[str, Any]) -> None:
+        name = track.monitor.name
+        track.monitor.best = state["best"]
+        track.saved = [Saved(Path(path), value) for path, value in state["saved"]]
+        if state["best_path"] is not None:
+            self._record(track, Best(name, state["best"], state["best_epoch"], Path(state["best_path"])))
+
+    # ---- one save ----------------------------------------------------------------------------------------------------
+
+    def _consider_all(self, at: _Moment) -> None:
+        for track in self._tracks:
+            self._consider(track, at)
+
+    def _consider(self, track: _Track, at: _Moment) -> None:
+        monitor = track.monitor
+        value = self._read(monitor, at) if self._compares else scalar(at.logs.get(monitor.name))
+        path = self._path(monitor.name, at)
+        if path is None:
+            return
+        file = Saved(path, None if value is None or math.isnan(value) else value)
+        improved = self._compares and value is not None and monitor.improves(value, monitor.best)
+        if self._wants(track, file, at, improved=improved) and self._write(monitor.name, file, at):
+            self._keep(track, file, at, improved=improved)
+
+    def _read(self, monitor: Monitor, at: _Moment) -> float | None:
+        if at.batch is not None and monitor.name not in at.logs:
+            raise MissingMetric(monitor.who, monitor.name, at.logs, when=f"batch {at.batch + 1} of epoch {at.epoch + 1}")
+        return monitor.read(at.logs, self.trainer, epoch=at.epoch)
+
+    def _path(self, monitor: str, at: _Moment) -> Path | None:
+        """Return the file's name, or ``None`` where this epoch lacks a metric that the name takes."""
+        values: dict[str, Any] = {"epoch": at.epoch + 1, "monitor": monitor}
+        if at.batch is not None:
+            values["batch"] = at.batch + 1
+        for named in self._named:
+            value = self._read(named, at)
+            if value is None:
+                return None
+            values[named.name] = value
+        return self._template.filled(values)
+
+    def _wants(self, track: _Track, file: Saved, at: _Moment, *, improved: bool) -> bool:
+        """Return whether to save, and say why."""
+        name, best = track.monitor.name, track.monitor.best
+        told = "None" if best is None else f"{best:.5f}"
+        if self.save_best_only:
+            if improved:
+                self._say(at, f"{name} improved from {told} to {file.value:.5f}, saving model to {file.path}")
+            elif name in at.logs:
+                self._say(at, f"{name} did not improve from {told}")
+            return improved
+        if self.keep_best is not None and not self._would_stay(track, file):
+            self._say(at, f"{name} is not among the best {self.keep_best}")
+            return False
+        self._say(at, f"saving model to {file.path}")
+        return True
+
+    def _would_stay(self, track: _Track, file: Saved) -> bool:
+        namesake = next((old for old in track.saved if old.path == file.path), None)
+        if namesake is not None and (file.value is None or not track.monitor.improves(file.value, namesake.value)):
+            return False
+        return file not in self._superfluous(track.with_newest(file), track.monitor)
+
+    def _superfluous(self, saved: list[Saved], monitor: Monitor) -> list[Saved]:
+        return superfluous(saved, keep_last=self.keep_last, keep_best=self.keep_best, direction=monitor.direction or "min")
+
+    def _write(self, monitor: str, file: Saved, at: _Moment) -> bool:
+        if not self.run.is_main:
+            return True
+        about = {"epoch": at.epoch, "monitor": monitor, "value": file.value}
+        if at.batch is not None:
+            about["batch"] = at.batch
+        try:
+            make_folder(file.path.parent)
+            self.trainer.save(file.path, weights_only=self.save_weights_only, about=about)
+        except OSError as exc:
+            self._warn_once(monitor, SaveFailed, _failure(type(self).__name__, file.path, at, exc))
+            return False
+        self._troubled.discard(monitor)
+        self._say(at, f"finished saving model to {file.path}")
+        return True
+
+    def _keep(self, track: _Track, file: Saved, at: _Moment, *, improved: bool) -> None:
+        track.saved = track.with_newest(file)
+        self.run.files[self.name or type(self).__name__] = file.path
+        if improved and file.value is not None:
+            track.monitor.best = file.value
+            self._record(track, Best(track.monitor.name, file.value, at.epoch, file.path))
+        for old in self._superfluous(track.saved, track.monitor):
+            if self._delete(old.path):
+                track.saved.remove(old)
+
+    def _record(self, track: _Track, best: Best) -> None:
+        track.reached = self.run.bests[track.monitor.name] = best
+
+    def _delete(self, path: Path) -> bool:
+        """Delete a file; one that cannot be deleted stays in the list, to be tried again."""
+        if not self.run.is_main:
+            return True
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as exc:
+            self._warn_once(
+                "",
+                JalonWarning,
+                f"{type(self).__name__} cannot delete {path}: {exc.strerror}. It is tried again after the next save; "
+                "delete it by hand if it stays.",
+            )
+            return False
+        return True
+
+    def _warn_once(self, what: str, category: type[Warning], message: str) -> None:
+        if what not in self._troubled:
+            self._troubled.add(what)
+            warnings.warn(message, category, stacklevel=2)
+
+    def _say(self, at: _Moment, message: str) -> None:
+        if self.verbose > 0:
+            self.run.say(f"Epoch {at.epoch + 1}: {message}")
+
+
+@dataclass(slots=True)
+class _Track:
+    """Is one monitor, the files written for it, in order, and when it was best."""
+
+    monitor: Monitor
+    saved: list[Saved] = field(default_factory=list)
+    reached: Best | None = None
+
+    def with_newest(self, file: Saved) -> list[Saved]:
+        return [*(old for old in self.saved if old.path != file.path), file]
+
+
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    epoch: int
+    batch: int | None
+    logs: dict[str, Any]
+
+
+class _Template:
+    """Is a path with fields to fill in.
+
+    Args:
+        filepath: The path.
+        who: Whose argument it is, for messages.
+    """
+
+    def __init__(self, filepath: str | os.PathLike[str], who: str) -> None:
+        if not isinstance(filepath, (str, os.PathLike)) or not os.fspath(filepath):
+            raise ArgumentError(f"{who}: filepath must be a path, as 'model.h5'. Received: {filepath!r}.")
+        self.text = os.fspath(filepath)
+        try:
+            self.fields = set(_fields(self.text))
+            self.text.format_map(_Anything(epoch=1, batch=1, monitor=""))
+        except ValueError as exc:
+            raise ArgumentError(
+                f"{who}: filepath is no valid template: {exc}. Received: {self.text!r}. "
+                "Fields are {epoch}, {batch}, {monitor} and metrics, as {val_loss:.2f}; a brace is written twice."
+            ) from exc
+
+    @property
+    def metrics(self) -> list[str]:
+        """The metrics it takes."""
+        return sorted(self.fields - {"epoch", "batch", "monitor"})
+
+    @property
+    def suffix(self) -> str:
+        """The suffix of every file of this name."""
+        return Path(self.text).suffix
+
+    @property
+    def probe(self) -> Path:
+        """A path that can be written to if any of this name can, as far as that can be told beforehand."""
+        if not self.fields:
+            return self.filled({})
+        folder = Path(self.text).parent
+        while "{" in str(folder):
+            folder = folder.parent
+        return folder / f"checkpoint{self.suffix}"
+
+    def filled(self, values: Mapping[str, Any]) -> Path:
+        """Return the path with its fields filled in."""
+        return Path(self.text.format_map(values))
+
+
+def _fields(template: str) -> Iterator[str]:
+    for _, name, spec, _ in string.Formatter().parse(template):
+        if name is not None:
+            if not name or name.isdecimal() or set(".[") & set(name) or "{" in (spec or ""):
+                raise ValueError(f"{{{name}}} is not the name of one metric")
+            yield name
+
+
+class _Anything(dict[str, Any]):
+    """Fills a field with something that takes any format, to try the rest of a template."""
+
+    def __missing__(self, name: str) -> _Anything:
+        return self
+
+    def __format__(self, spec: str) -> str:
+        return ""
+
+
+def _positive(value: int | None, name: str, who: str) -> int | None:
+    if value is None:
+        return None
+    try:
+        number = 0 if isinstance(value, bool) else index(value)
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise ArgumentError(f"{who}: {name} must be a whole number, 1 or more. Received: {name}={value!r}.")
+    return number
+
+
+def _cadence(save_freq: str | int | Cadence, who: str) -> Cadence:
+    if isinstance(save_freq, Cadence):
+        return save_freq
+    if save_freq == "epoch":
+        return Cadence(epochs=1)
+    if isinstance(save_freq, int) and not isinstance(save_freq, bool) and save_freq > 0:
+        return Cadence(steps=save_freq)
+    raise ArgumentError(
+        f"{who}: save_freq must be 'epoch', a positive whole number of batches, or every(epochs=…), every(steps=…), "
+        f"every(seconds=…). Received: save_freq={save_freq!r}."
+    )
+
+
+def _failure(who: str, path: Path, at: _Moment, exc: OSError) -> str:
+    reason, remedy = exc.strerror or str(exc), "Check that the folder is there and can be written to."
+    if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+        folder = next(folder for folder in path.absolute().parents if folder.exists())
+        reason += f" ({shutil.disk_usage(folder).free:,} bytes free)"
+        remedy = "Free space there, or save less, as with keep_last or save_weights_only=True."
+    return (
+        f"{who}: the model of epoch {at.epoch + 1} was not saved to {path}: {reason}. "
+        f"What was saved before is intact, and training goes on. {remedy}"
+    )

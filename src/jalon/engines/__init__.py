@@ -1,0 +1,1 @@
+"""The loops that jalon owns: `jalon.Model` for PyTorch."""

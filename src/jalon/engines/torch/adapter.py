@@ -1,0 +1,79 @@
+"""TorchAdapter: answers callbacks on behalf of a ``jalon.Model``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from jalon.core.trainer import Direction, TrainerAdapter
+from jalon.engines.torch.formats import SUFFIXES
+from jalon.engines.torch.structures import as_host
+
+if TYPE_CHECKING:
+    from jalon.engines.torch.model import Model
+
+
+class TorchAdapter(TrainerAdapter):
+    """Answers callbacks on behalf of a ``jalon.Model``.
+
+    Args:
+        model: The model in training.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self._validates = False
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        return SUFFIXES
+
+    @property
+    def iterations(self) -> int:
+        return self.model.optimizer.iterations
+
+    @property
+    def validates(self) -> bool:
+        return self._validates
+
+    def announce_validation(self, planned: bool) -> None:
+        """Take from the loop whether it will validate."""
+        self._validates = planned
+
+    def metric_names(self) -> frozenset[str] | None:
+        if self.model.reports_its_own_metrics:
+            return None
+        names = self.model.metrics_names
+        return frozenset(names) | {f"val_{name}" for name in names if self._validates}
+
+    def metric_direction(self, metric: str) -> Direction | None:
+        return self.model.objective.direction(metric.removeprefix("val_"))
+
+    def learning_rates(self) -> list[float]:
+        return self.model.optimizer.rates()
+
+    def set_learning_rates(self, rates: Sequence[float]) -> None:
+        self.model.optimizer.set_rates(list(rates))
+
+    @torch.no_grad()
+    def snapshot_weights(self, into: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
+        weights = self.model.module.state_dict()
+        if into is None or into.keys() != weights.keys():
+            return {name: value.detach().clone() for name, value in weights.items()}
+        for name, value in weights.items():
+            into[name].copy_(value)
+        return into
+
+    def restore_weights(self, snapshot: dict[str, Tensor]) -> None:
+        self.model.module.load_state_dict(snapshot)
+
+    def save(self, path: Path, *, weights_only: bool, about: Mapping[str, Any]) -> None:
+        self.model.write(path, weights_only=weights_only, about=about)
+
+    def named_weights(self) -> Iterator[tuple[str, Any]]:
+        for name, value in self.model.module.state_dict().items():
+            yield name.replace(".", "/"), as_host(value)

@@ -1,0 +1,194 @@
+"""The loops: training, validation, prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from jalon.callbacks.history import History
+from jalon.core.callback_list import CallbackList
+from jalon.core.logs import BatchLogs
+from jalon.core.run import Phase, Run
+from jalon.core.transform import Batch, Transform
+from jalon.engines.torch.data import Source
+from jalon.engines.torch.objective import Tracker
+
+if TYPE_CHECKING:
+    from jalon.engines.torch.model import Model
+
+Step = Callable[[Batch], Any]
+
+
+@dataclass(slots=True)
+class FitLoop:
+    """Trains a model: the drawn loop of :mod:`jalon.core.hooks`.
+
+    Args:
+        model: What is trained; compiled.
+        train: Where training batches come from.
+        validation: Where validation batches come from, if there is validation.
+        validates_after: Says of an epoch whether validation follows it.
+        callbacks: Who is told.
+        run: Where the training stands.
+        steps_per_execution: Batches between two looks at the callbacks.
+        verbose: As given to ``fit``.
+    """
+
+    model: Model
+    train: Source
+    validation: Source | None
+    validates_after: Callable[[int], bool]
+    callbacks: CallbackList
+    run: Run
+    steps_per_execution: int
+    verbose: Any
+
+    def __call__(self) -> History:
+        """Train, and return the history."""
+        history = next(callback for callback in self.callbacks if isinstance(callback, History))
+        params = {"verbose": self.verbose, "epochs": self.run.epochs, "steps": self.train.steps}
+        with self.callbacks.session():
+            self.callbacks.begin(self.run, self.model, params)
+            self._prepare()
+            self.callbacks.validate()
+            self.run.phase = "train"
+            self.callbacks.on_train_begin({})
+            logs = self._epochs()
+            self.callbacks.on_train_end(logs)
+            self.run.phase = "idle"
+        return history
+
+    def _prepare(self) -> None:
+        """Let transforms learn, and send a batch through, so that what cannot work is refused before anything is touched."""
+        transforms = [callback for callback in self.callbacks if isinstance(callback, Transform)]
+        if transforms:
+            self.model.transforms = []
+        for transform in transforms:
+            transform.fit_transform_begin(self.model.prepared(batch, "train") for batch in self.train.plain_pass())
+            self.model.transforms.append(transform)
+        self.model.build(self.model.prepared(self.train.first(), "train"))
+        hook = self.callbacks.before_optimizer_step if self.callbacks.listens("on_before_optimizer_step") else None
+        self.model.before_optimizer_step = hook
+
+    def _epochs(self) -> dict[str, float]:
+        run, model, callbacks = self.run, self.model, self.callbacks
+        tracker = Tracker(model.objective)
+        model.module.train()
+        logs: dict[str, float] = {}
+        for epoch in range(run.initial_epoch, run.epochs):
+            run.epoch = epoch
+            callbacks.on_epoch_begin(epoch, {})
+            tracker.reset()
+            if self._batches(tracker) == 0:
+                run.stop("the data ended: a generator can be read once; pass steps_per_epoch, or a Dataset")
+                break
+            logs = tracker.read()
+            if self.validation is not None and self.validates_after(epoch):
+                logs |= self._validate(self.validation)
+            callbacks.on_epoch_end(epoch, dict(logs))
+            model.end_epoch(logs)
+            run.commit()
+            if run.stop_requested:
+                break
+        return logs
+
+    def _batches(self, tracker: Tracker) -> int:
+        """Train on the batches of an epoch and return how many there were."""
+        run, callbacks, model = self.run, self.callbacks, self.model
+        begins = callbacks.batch_hooks["on_train_batch_begin"]
+        ends = callbacks.batch_hooks["on_train_batch_end"]
+        logs = BatchLogs(tracker.read, lambda: tracker.updates)
+        step = model.train_function(tracker)
+        execution = self.steps_per_execution
+        done = 0
+        for data in self.train.epoch():
+            if begins and done % execution == 0:
+                run.batch = done
+                callbacks.tell_batch("on_train_batch_begin", done, {})
+            run.batch = done
+            step(data)
+            done += 1
+            run.step += 1
+            if done % execution:
+                continue
+            if ends:
+                callbacks.tell_batch("on_train_batch_end", done - 1, logs)
+            if run.stop_requested:
+                break
+        if done % execution and ends:
+            callbacks.tell_batch("on_train_batch_end", done - 1, logs)
+        planned = self.train.steps
+        if planned is not None and 0 < done < planned and not run.stop_requested:
+            run.stop(f"the data ended after {done} of {planned} batches")
+        return done
+
+    def _validate(self, source: Source) -> dict[str, float]:
+        logs = evaluate(self.model, source, self.callbacks, self.run, phase="validation")
+        self.run.phase = "train"
+        return {f"val_{name}": value for name, value in logs.items()}
+
+
+def evaluate(model: Model, source: Source, callbacks: CallbackList, run: Run, *, phase: Phase) -> dict[str, float]:
+    """Measure a model on every batch of a source, and return loss and metrics by name."""
+    run.phase = phase
+    tracker = Tracker(model.objective)
+    begins = callbacks.batch_hooks["on_test_batch_begin"]
+    ends = callbacks.batch_hooks["on_test_batch_end"]
+    logs = BatchLogs(tracker.read, lambda: tracker.updates)
+    step = model.test_function(tracker, "validation" if phase == "validation" else "test")
+    callbacks.on_test_begin({})
+    with evaluating(model.module):
+        for number, data in enumerate(source.epoch()):
+            if begins:
+                callbacks.tell_batch("on_test_batch_begin", number, {})
+            step(data)
+            if ends:
+                callbacks.tell_batch("on_test_batch_end", number, logs)
+    values = tracker.read()
+    callbacks.on_test_end(dict(values))
+    return values
+
+
+def predict(model: Model, source: Source, callbacks: CallbackList, run: Run) -> list[Any]:
+    """Return what a model makes of every batch of a source."""
+    run.phase = "predict"
+    step = model.predict_function()
+    begins = callbacks.batch_hooks["on_predict_batch_begin"]
+    ends = callbacks.batch_hooks["on_predict_batch_end"]
+    outputs = []
+    callbacks.on_predict_begin({})
+    with evaluating(model.module):
+        for number, data in enumerate(source.epoch()):
+            if begins:
+                callbacks.tell_batch("on_predict_batch_begin", number, {})
+            outputs.append(step(data))
+            if ends:
+                callbacks.tell_batch("on_predict_batch_end", number, {"outputs": outputs[-1]})
+    callbacks.on_predict_end({})
+    return outputs
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Put a module into evaluation, without gradients, and leave each part in the mode it was in."""
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+@contextmanager
+def random_numbers_kept(device: torch.device) -> Iterator[None]:
+    """Leave the random numbers to come as they were."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        yield

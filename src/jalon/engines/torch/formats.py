@@ -1,0 +1,482 @@
+"""Files of named tensors: ``.safetensors``, ``.h5`` and ``.pt``.
+
+All three hold the same thing: tensors under their names, and one JSON text that says of each its type and shape, how the
+optimizer's state is put together from them, and what the writer told about the file. A SHA-256 over text and tensors is
+checked when the file is read. docs/reference/formats.md describes where each format keeps which.
+
+Reading never runs code from a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import itertools
+import json
+import math
+import re
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from jalon._optional import require
+from jalon.errors import ArgumentError, CheckpointError, MissingPackage
+from jalon.store import atomic
+
+SUFFIXES = (".safetensors", ".h5", ".pt")
+FORMAT = 1
+RESERVED = "jalon:"
+"""How names begin that are not those of weights."""
+
+Chunks = Iterable[bytes | memoryview]
+Tensors = dict[str, Tensor]
+
+
+@dataclass(slots=True)
+class Checkpoint:
+    """Is what a file holds.
+
+    Args:
+        weights: The tensors by name, as ``module.state_dict()`` returns them.
+        optimizer: What ``optimizer.state_dict()`` returns, if it is to be saved.
+        about: JSON values, as the epoch and the metric.
+    """
+
+    weights: Tensors
+    optimizer: dict[Any, Any] | None = None
+    about: dict[str, Any] = field(default_factory=dict)
+
+
+def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a file that is either whole or not there.
+
+    Args:
+        path: Where to; its suffix names the format.
+        checkpoint: What to write. Tensors on a device are brought to the host.
+
+    Raises:
+        ArgumentError: An unknown suffix, or something that is neither a tensor nor plain data.
+        OSError: The system refuses, as on a full disk. The old file is intact.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp(), "net.safetensors")
+        >>> write_checkpoint(path, Checkpoint(torch.nn.Linear(3, 1).state_dict(), about={"epoch": 4}))
+        >>> list(read_checkpoint(path).weights), read_checkpoint(path).about
+        (['weight', 'bias'], {'epoch': 4})
+    """
+    encode, _ = _format_of(path)
+    atomic.write_bytes(path, encode(_take_apart(checkpoint)))
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a file back, all of it on the host. Plain files of other writers are read as weights.
+
+    Args:
+        path: The file; its suffix names the format.
+
+    Raises:
+        ArgumentError: An unknown suffix.
+        CheckpointError: The file is missing, truncated, damaged, or holds something else than tensors and plain data.
+    """
+    _, read = _format_of(path)
+    try:
+        with open(path, "rb") as file:
+            return read(file)
+    except MissingPackage:
+        raise
+    except _Refused as exc:
+        raise CheckpointError(f"{path} {exc}.") from exc.__cause__
+    except Exception as exc:
+        raise CheckpointError(f"{path} cannot be read: {_reason(exc)}.") from exc
+
+
+class _Refused(Exception):
+    """Carries what is wrong with a file to where its name is known."""
+
+
+# ---- the parts that every format holds -------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Parts:
+    content: dict[str, Any]
+    text: str
+    tensors: Tensors
+    data: dict[str, memoryview]
+    sha256: str
+
+
+def _take_apart(checkpoint: Checkpoint) -> _Parts:
+    for name in checkpoint.weights:
+        if name.startswith(RESERVED):
+            raise ArgumentError(f"The weight {name!r} cannot be saved: names that begin with {RESERVED!r} are jalon's own.")
+    tensors = {name: _on_host(value, name) for name, value in checkpoint.weights.items()}
+    optimizer = None if checkpoint.optimizer is None else _described(checkpoint.optimizer, f"{RESERVED}optimizer", tensors)
+    content = {
+        "format": FORMAT,
+        "about": _plain_json(checkpoint.about),
+        "optimizer": optimizer,
+        "tensors": {name: [str(value.dtype).removeprefix("torch."), list(value.shape)] for name, value in tensors.items()},
+    }
+    text = json.dumps(content)
+    data = {name: _bytes_of(value) for name, value in tensors.items()}
+    return _Parts(content, text, tensors, data, _sha256(text, data.values()))
+
+
+def _put_together(text: str, sha256: str, stored: Tensors) -> Checkpoint:
+    """Return what a file holds, from its text and its tensors, whatever type and shape it stores them in."""
+    content = _parsed(text)
+    if content["tensors"].keys() != stored.keys():
+        raise _Refused("is damaged: its tensors are not those that it lists")
+    tensors = {name: _shaped(stored[name], dtype, shape) for name, (dtype, shape) in content["tensors"].items()}
+    if _sha256(text, map(_bytes_of, tensors.values())) != sha256:
+        raise _Refused("is damaged: its content does not have the checksum that was saved with it")
+    optimizer = None if content["optimizer"] is None else _restored(content["optimizer"], tensors)
+    weights = {name: value for name, value in tensors.items() if not name.startswith(RESERVED)}
+    return Checkpoint(weights, optimizer, content["about"])
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(text)
+    _refuse_newer(content["format"])
+    return content
+
+
+def _refuse_newer(version: int) -> None:
+    if version > FORMAT:
+        raise _Refused(f"was written by a newer jalon (format {version}; this one reads {FORMAT}). Install a newer one")
+
+
+def _sha256(text: str, data: Iterable[memoryview]) -> str:
+    digest = hashlib.sha256(text.encode())
+    for one in data:
+        digest.update(one)
+    return digest.hexdigest()
+
+
+def _on_host(value: Any, name: str) -> Tensor:
+    if not isinstance(value, Tensor) or value.layout is not torch.strided or value.is_quantized or value.is_meta:
+        what = f"a {value.layout} tensor" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        raise ArgumentError(f"{name!r} cannot be saved: it is {what}. Weights are saved as dense tensors with values.")
+    return value.detach().resolve_conj().resolve_neg().cpu().contiguous()
+
+
+def _bytes_of(value: Tensor) -> memoryview:
+    return value.reshape(-1).view(torch.uint8).numpy().data
+
+
+def _shaped(value: Tensor, dtype_name: str, shape: list[int]) -> Tensor:
+    dtype = getattr(torch, dtype_name, None)
+    if not isinstance(dtype, torch.dtype):
+        raise _Refused(f"holds values of the type {dtype_name!r}, which this version of torch does not have")
+    if value.dtype != dtype:
+        value = value.reshape(-1).view(torch.uint8).view(dtype)
+    return value.reshape(shape)
+
+
+def _plain_json(about: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(about))
+    except (TypeError, ValueError) as exc:
+        raise ArgumentError(f"What is told about a checkpoint must be JSON values: {exc}. Received: {about!r}.") from exc
+    return plain
+
+
+def _described(value: Any, name: str, tensors: Tensors) -> Any:
+    """Return an optimizer's state as JSON and lay its tensors aside. A JSON object has one key, the kind of its content."""
+    if isinstance(value, Tensor):
+        while name in tensors:
+            name += "'"
+        tensors[name] = _on_host(value, name)
+        return {"tensor": name}
+    if isinstance(value, Mapping):
+        return {
+            "dict": [[_described(key, name, tensors), _described(one, f"{name}/{key}", tensors)] for key, one in value.items()]
+        }
+    if isinstance(value, (list, tuple)):
+        items = [_described(one, f"{name}/{place}", tensors) for place, one in enumerate(value)]
+        return {"tuple": items} if isinstance(value, tuple) else items
+    return _described_scalar(value.item() if isinstance(value, np.generic) else value, name)
+
+
+def _described_scalar(value: Any, name: str) -> Any:
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else {"float": repr(float(value))}
+    for kind in (bool, int, str):
+        if isinstance(value, kind):
+            return kind(value)
+    if value is not None:
+        raise ArgumentError(f"{name!r} cannot be saved: it is a {type(value).__name__}, neither a tensor nor plain data.")
+    return None
+
+
+def _restored(value: Any, tensors: Tensors) -> Any:
+    if isinstance(value, list):
+        return [_restored(one, tensors) for one in value]
+    if not isinstance(value, dict):
+        return value
+    ((kind, content),) = value.items()
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "float":
+        return float(content)
+    if kind == "tuple":
+        return tuple(_restored(one, tensors) for one in content)
+    return {_restored(key, tensors): _restored(one, tensors) for key, one in content}
+
+
+# ---- .safetensors ----------------------------------------------------------------------------------------------------
+
+_SAFETENSORS_TYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.complex64: "C64",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint64: "U64",
+    torch.uint32: "U32",
+    torch.uint16: "U16",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+    torch.float8_e4m3fn: "F8_E4M3",
+    torch.float8_e5m2: "F8_E5M2",
+}
+
+
+def _encode_safetensors(parts: _Parts) -> Chunks:
+    """Return header and tensors, those of the widest type first, so that each lies where its type may lie."""
+    placed = sorted(parts.tensors.items(), key=lambda item: -item[1].element_size())
+    ends = list(itertools.accumulate((value.nbytes for _, value in placed), initial=0))
+    places = {name: [ends[at], ends[at + 1]] for at, (name, _) in enumerate(placed)}
+    header: dict[str, Any] = {"__metadata__": {"format": "pt", "jalon": parts.text, "sha256": parts.sha256}}
+    for name, value in parts.tensors.items():
+        kind = _SAFETENSORS_TYPES.get(value.dtype)
+        shape = list(value.shape) if kind else [value.nbytes]
+        header[name] = {"dtype": kind or "U8", "shape": shape, "data_offsets": places[name]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    return [len(text).to_bytes(8, "little"), text, *(parts.data[name] for name, _ in placed)]
+
+
+def _read_safetensors(file: BinaryIO) -> Checkpoint:
+    data = file.read()
+    stored = safetensors.torch.load(data)
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    note = header.pop("__metadata__", {})
+    if _is_foreign(note):
+        return Checkpoint({name: stored[name] for name in header})
+    return _put_together(note["jalon"], note["sha256"], stored)
+
+
+def _is_foreign(note: Mapping[str, Any]) -> bool:
+    own = {"jalon", "sha256"} & note.keys()
+    if len(own) == 1:
+        raise _Refused("is damaged: either its description or its checksum is missing")
+    return not own
+
+
+# ---- .h5 -------------------------------------------------------------------------------------------------------------
+
+_H5_TYPES = {
+    getattr(torch, name): name
+    for name in (
+        *("float64", "float32", "float16", "complex128", "complex64", "bool"),
+        *("int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8"),
+    )
+}
+_H5_NOTE = {key: f"{RESERVED}{key}" for key in ("jalon", "sha256")}
+_H5_PAGE = 512
+"""The text is filled up to a multiple of so many bytes, so that its length seldom changes between two saves."""
+
+Layout = tuple[tuple[str, str, tuple[int, ...]], ...]
+
+
+def _encode_h5(parts: _Parts) -> Chunks:
+    text = parts.text.encode()
+    texts = {_H5_NOTE["jalon"]: text + b" " * (-len(text) % _H5_PAGE), _H5_NOTE["sha256"]: parts.sha256.encode()}
+    layout = (*map(_h5_entry, parts.tensors.items()), *((name, "uint8", (len(value),)) for name, value in texts.items()))
+    content = texts | parts.data
+    frame, tail = _h5_frame(layout)
+    return [*itertools.chain.from_iterable((before, content[name]) for before, name in frame), tail]
+
+
+def _h5_entry(item: tuple[str, Tensor]) -> tuple[str, str, tuple[int, ...]]:
+    name, value = item
+    kind = _H5_TYPES.get(value.dtype)
+    return (name, kind, tuple(value.shape)) if kind else (name, "uint8", (value.nbytes,))
+
+
+@lru_cache(maxsize=4)
+def _h5_frame(layout: Layout) -> tuple[list[tuple[bytes, str]], bytes]:
+    """Return what an HDF5 file of this layout has between its arrays: before each, and after the last.
+
+    To describe an array takes HDF5 longer than to write a small one. The description is the same at every save, so it is
+    made once, and the arrays are then written to where it says they are.
+    """
+    h5py = require("h5py", extra="torch", who="A .h5 file")
+    starts: dict[int, tuple[str, int]] = {}
+    with h5py.File("frame", "w", driver="core", backing_store=False, libver=("v108", "v108")) as file:
+        for name, kind, shape in layout:
+            dataset = _h5_dataset(file, name, np.zeros(shape, kind))
+            if dataset.nbytes:
+                starts[dataset.id.get_offset()] = (name, dataset.nbytes)
+        file.flush()
+        image = file.id.get_file_image()
+    frame, done = [], 0
+    for start, (name, size) in sorted(starts.items()):
+        frame.append((image[done:start], name))
+        done = start + size
+    return frame, image[done:]
+
+
+def _h5_dataset(file: Any, name: str, content: np.ndarray[Any, Any]) -> Any:
+    if {"", "."} & set(name.split("/")) or "\0" in name:
+        raise ArgumentError(f"The weight {name!r} cannot be saved as .h5: HDF5 has no such name. Save as .safetensors or .pt.")
+    try:
+        return file.create_dataset(name, data=content)
+    except (ValueError, RuntimeError, TypeError) as exc:
+        raise ArgumentError(f"The weight {name!r} cannot be saved as .h5: {exc}. Save as .safetensors or .pt.") from exc
+
+
+def _read_h5(file: BinaryIO) -> Checkpoint:
+    h5py = require("h5py", extra="torch", who="A .h5 file")
+    with h5py.File(file.name, "r") as root:
+        size = root.id.get_filesize()
+        arrays = {name: _h5_values(name, dataset, size) for name, dataset in _h5_datasets(h5py, root, "", set())}
+    note = {key: arrays.pop(name).numpy().tobytes().decode() for key, name in _H5_NOTE.items() if name in arrays}
+    if _is_foreign(note):
+        return Checkpoint(arrays)
+    return _put_together(note["jalon"].rstrip(" "), note["sha256"], arrays)
+
+
+def _h5_datasets(h5py: Any, group: Any, prefix: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
+    seen.add(h5py.h5o.get_info(group.id).addr)
+    for key in group:
+        name = prefix + key
+        if not isinstance(group.get(key, getlink=True), h5py.HardLink):
+            raise _Refused(f"is refused: {name!r} is a link to somewhere else")
+        node = group[key]
+        if isinstance(node, h5py.Dataset):
+            yield name, node
+        elif not isinstance(node, h5py.Group) or h5py.h5o.get_info(node.id).addr in seen:
+            raise _Refused(f"is refused: {name!r} is neither an array nor a group of arrays")
+        else:
+            yield from _h5_datasets(h5py, node, f"{name}/", seen)
+
+
+def _h5_values(name: str, dataset: Any, file_size: int) -> Tensor:
+    if dataset.dtype.kind not in "biufc" or dataset.is_virtual or dataset.external:
+        raise _Refused(f"is refused: {name!r} does not hold plain numbers of its own")
+    if not dataset.nbytes <= dataset.id.get_storage_size() <= file_size:
+        raise _Refused(f"is refused: {name!r} is compressed or incomplete; only arrays stored as they are can be read")
+    values = np.asarray(dataset[()])
+    return torch.from_numpy(values.astype(values.dtype.newbyteorder("="), copy=False))
+
+
+# ---- .pt -------------------------------------------------------------------------------------------------------------
+
+
+def _encode_pt(parts: _Parts) -> Chunks:
+    """Return what ``torch.save`` makes of it: the plain state dict, or a dict of it and the optimizer's."""
+    tensors = _compact(parts.tensors)
+    weights = OrderedDict((name, value) for name, value in tensors.items() if not name.startswith(RESERVED))
+    note = {"format": FORMAT, "about": parts.content["about"], "sha256": parts.sha256}
+    if parts.content["optimizer"] is None:
+        vars(weights)["jalon"] = note  # an attribute, as torch's own _metadata: whoever loads the weights does not see it
+        payload: dict[str, Any] = weights
+    else:
+        optimizer = _restored(parts.content["optimizer"], tensors)
+        payload = {"model_state_dict": weights, "optimizer_state_dict": optimizer, "jalon": note}
+    buffer = io.BytesIO()
+    torch.save(payload, buffer)
+    return [buffer.getbuffer()]
+
+
+def _compact(tensors: Tensors) -> Tensors:
+    """Return tensors that own what they view: ``torch.save`` writes whole storages, and each under one type only."""
+    types: dict[int, torch.dtype] = {}
+    own = {}
+    for name, value in tensors.items():
+        storage = value.untyped_storage()
+        alone = storage.nbytes() == value.nbytes and types.setdefault(storage.data_ptr(), value.dtype) == value.dtype
+        own[name] = value if alone else value.clone()
+    return own
+
+
+def _read_pt(file: BinaryIO) -> Checkpoint:
+    payload = torch.load(file, map_location="cpu", weights_only=True)
+    weights, optimizer, note = _sorted_out(payload)
+    if note is None:
+        _check_zip(file)
+        return Checkpoint(weights, optimizer)
+    _refuse_newer(note["format"])
+    checkpoint = Checkpoint(weights, optimizer, note["about"])
+    if _take_apart(checkpoint).sha256 != note["sha256"]:
+        raise _Refused("is damaged: its content does not have the checksum that was saved with it")
+    return checkpoint
+
+
+def _sorted_out(payload: Any) -> tuple[Tensors, dict[Any, Any] | None, dict[str, Any] | None]:
+    """Return weights, optimizer and jalon's note, of a state dict or of a dict that holds one, as torch's tutorials do."""
+    weights, optimizer, note = payload, None, getattr(payload, "jalon", None)
+    if isinstance(payload, dict) and "model_state_dict" in payload:
+        weights, optimizer, note = payload["model_state_dict"], payload.get("optimizer_state_dict"), payload.get("jalon")
+    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+        _refuse_content(weights)
+    return {name: value.detach() for name, value in weights.items()}, optimizer, note
+
+
+def _refuse_content(payload: Any) -> NoReturn:
+    what = f"a {type(payload).__name__}"
+    if isinstance(payload, dict):
+        what = f"a dict with {', '.join(map(str, list(payload)[:5])) or 'nothing in it'}"
+    raise _Refused(f"holds {what}, no state dict. Save module.state_dict() there")
+
+
+def _check_zip(file: BinaryIO) -> None:
+    """Check the archive's own checksums, which ``torch.load`` does not look at."""
+    if not zipfile.is_zipfile(file):
+        return  # as torch wrote before 1.6
+    broken = zipfile.ZipFile(file).testzip()
+    if broken is not None:
+        raise _Refused(f"is damaged: {broken} in it does not have its checksum")
+
+
+# ---- which is which --------------------------------------------------------------------------------------------------
+
+_Format = tuple[Callable[[_Parts], Chunks], Callable[[BinaryIO], Checkpoint]]
+_FORMATS: dict[str, _Format] = {
+    ".safetensors": (_encode_safetensors, _read_safetensors),
+    ".h5": (_encode_h5, _read_h5),
+    ".pt": (_encode_pt, _read_pt),
+}
+
+
+def _format_of(path: Path) -> _Format:
+    if path.suffix not in _FORMATS:
+        raise ArgumentError(f"A checkpoint's suffix is one of {', '.join(SUFFIXES)}. Received: {str(path)!r}.")
+    return _FORMATS[path.suffix]
+
+
+def _reason(exc: Exception) -> str:
+    if isinstance(exc, FileNotFoundError):
+        return "there is no such file"
+    asked = re.search(r"Unsupported (?:global|class|operand).*?GLOBAL (\S+)", str(exc), re.DOTALL)
+    if asked:
+        return f"it asks to run {asked[1]}; files are read without running code. Save module.state_dict() there instead"
+    first_line = (str(exc).strip().splitlines() or [""])[0].rstrip(".")
+    return f"it is truncated, damaged or of another format ({type(exc).__name__}: {first_line})"

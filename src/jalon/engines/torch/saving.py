@@ -1,0 +1,135 @@
+"""What a ``jalon.Model`` writes to a file and reads back: weights, optimizer, transforms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from jalon import callbacks
+from jalon.core.transform import Transform
+from jalon.engines.torch.formats import SUFFIXES, Checkpoint, read_checkpoint, write_checkpoint
+from jalon.errors import ArgumentError, CheckpointError, CheckpointMismatch
+
+if TYPE_CHECKING:
+    from jalon.engines.torch.model import Model
+
+
+def write(model: Model, path: Path, *, weights_only: bool, about: Mapping[str, Any]) -> None:
+    """Write a model to a file that is either whole or not there.
+
+    Args:
+        model: The model.
+        path: Where to; its suffix names the format.
+        weights_only: Leave out the optimizer's state.
+        about: JSON values to store beside the weights.
+    """
+    if path.suffix not in SUFFIXES:
+        raise ArgumentError(f"A PyTorch model is saved as {', '.join(SUFFIXES)}. Received: {str(path)!r}.")
+    told = dict(about)
+    if model.transforms:
+        told["transforms"] = [_described(transform) for transform in model.transforms]
+    optimizer = None if weights_only or not model.is_compiled else model.optimizer.state_dict()
+    write_checkpoint(path, Checkpoint(dict(model.module.state_dict()), optimizer, told))
+
+
+def read(model: Model, path: Path, *, optimizer: bool) -> None:
+    """Read a file into a model.
+
+    Args:
+        model: The model; changed only where the whole file fits.
+        path: The file.
+        optimizer: Whether the optimizer's state is read too.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, or lacks the optimizer's state.
+        CheckpointMismatch: It belongs to another model.
+    """
+    checkpoint = read_checkpoint(path)
+    refuse_other_weights(model.module, checkpoint.weights, path)
+    if optimizer and checkpoint.optimizer is None:
+        raise CheckpointError(f"{path} holds weights alone. To start from them with a fresh optimizer, call load_weights.")
+    transforms = _transforms(checkpoint.about.get("transforms", []), model.transforms, path)
+    model.module.load_state_dict(checkpoint.weights)
+    if transforms:
+        model.transforms = transforms
+    if optimizer and checkpoint.optimizer is not None:
+        model.optimizer.load_state_dict(checkpoint.optimizer)
+
+
+def refuse_other_weights(module: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse weights whose names or shapes are not the module's, and name the differences."""
+    own = module.state_dict()
+    told = [f"missing: {name}" for name in own if name not in weights]
+    told += [f"not in the module: {name}" for name in weights if name not in own]
+    told += [
+        f"{name} is {tuple(weights[name].shape)} in the file and {tuple(value.shape)} in the module"
+        for name, value in own.items()
+        if name in weights and not isinstance(value, nn.UninitializedParameter) and weights[name].shape != value.shape
+    ]
+    if told:
+        shown = "; ".join(told[:5]) + (f"; and {len(told) - 5} more" if len(told) > 5 else "")
+        raise CheckpointMismatch(f"{path} belongs to another model than {type(module).__name__}: {shown}.")
+
+
+@torch.no_grad()
+def put_weights(module: nn.Module, weights: list[Any]) -> None:
+    """Put arrays in place of a module's weights, in the module's order.
+
+    Raises:
+        ArgumentError: Another number of arrays, or another shape.
+    """
+    own = module.state_dict()
+    if len(own) != len(weights):
+        raise ArgumentError(f"set_weights: the module has {len(own)} weights. Received: {len(weights)} arrays.")
+    for (name, value), given in zip(own.items(), weights, strict=True):
+        if tuple(value.shape) != np.shape(given):
+            raise ArgumentError(f"set_weights: {name} has shape {tuple(value.shape)}. Received: {np.shape(given)}.")
+    for value, given in zip(own.values(), weights, strict=True):
+        value.copy_(torch.as_tensor(np.asarray(given)))
+
+
+def _described(transform: Transform) -> dict[str, Any]:
+    kind = type(transform)
+    return {"class": f"{kind.__module__}.{kind.__qualname__}", "state": _jsonable(transform.transform_state())}
+
+
+def _transforms(described: list[dict[str, Any]], given: list[Transform], path: Path) -> list[Transform]:
+    """Return the transforms that a file speaks of, their state taken back: those given, or jalon's own made anew."""
+    unused = list(given)
+    made = []
+    for one in described:
+        transform = next((each for each in unused if _described(each)["class"] == one["class"]), None)
+        if transform is None:
+            transform = _make_own(one["class"], path)
+        else:
+            unused.remove(transform)
+        transform.load_transform_state(one["state"])
+        made.append(transform)
+    return made
+
+
+def _make_own(name: str, path: Path) -> Transform:
+    """Make one of jalon's transforms by name. No class is ever imported because a file names it."""
+    for public in callbacks.__all__:
+        kind = getattr(callbacks, public)
+        if f"{kind.__module__}.{kind.__qualname__}" == name and issubclass(kind, Transform):
+            own: Transform = kind()
+            return own
+    raise CheckpointMismatch(
+        f"{path} was trained behind the transform {name}. Pass it: Model.from_checkpoint(path, module, transforms=[...])."
+    )
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _jsonable(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_jsonable(one) for one in value]
+    if isinstance(value, Tensor):
+        value = value.detach().cpu().numpy()
+    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value

@@ -1,0 +1,275 @@
+"""TensorBoard's event files, written without TensorFlow and without protobuf.
+
+A file is a row of records. A record is the length of its data (u64, little-endian), the masked CRC-32C of these eight
+bytes, the data, and the masked CRC-32C of the data. The data is one ``Event`` in protobuf's wire format; the field
+numbers below are those of TensorBoard's ``event.proto``, ``summary.proto``, ``histogram.proto`` and ``tensor.proto``.
+The first event says ``file_version = "brain.Event:2"``.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+import struct
+import zlib
+from functools import lru_cache
+from io import FileIO
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+from crc32c import crc32c
+from numpy.typing import ArrayLike, NDArray
+
+from jalon.core.clock import SYSTEM_CLOCK, Clock
+from jalon.errors import ArgumentError
+
+BUCKETS = 30
+"""Into how many buckets a histogram sorts its values, as TensorBoard's own summaries do."""
+IMAGES = 3
+"""How many images of one stack are written, as TensorBoard's own summaries do."""
+BUFFER_BYTES = 64 * 1024
+"""How much is held back before it is written unasked."""
+HELD_SECONDS = 10.0
+"""How long records are held back while others come, so that a long epoch can be watched."""
+
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+_PNG_COLOURS = {1: 0, 3: 2, 4: 6}
+
+_u32 = struct.Struct("<I").pack
+_u64 = struct.Struct("<Q").pack
+_float = struct.Struct("<f").pack
+_wall_time = struct.Struct("<Bd").pack
+
+
+class EventFileWriter:
+    """Write the scalars, histograms and images of one run as an event file.
+
+    The file is made at the first record. Records are held back and written whole: by :meth:`flush`, once there are
+    64 KiB of them, and every ten seconds while they come. What a full disk refuses, up to that size, is kept and
+    written once there is room.
+
+    Args:
+        folder: Where the file goes; made if missing.
+        clock: Tells the time that stands in each record and in the file's name.
+
+    Attributes:
+        path: The file, once there is one.
+
+    Raises:
+        OSError: By any method: the file cannot be made or written.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     writer = EventFileWriter(Path(folder) / "train")
+        ...     writer.scalar("loss", 0.25, step=1)
+        ...     writer.close()
+        ...     print(*(path.name.split(".")[:3] for path in Path(folder).glob("train/*")))
+        ['events', 'out', 'tfevents']
+    """
+
+    def __init__(self, folder: Path, *, clock: Clock = SYSTEM_CLOCK) -> None:
+        self.folder = folder
+        self.path: Path | None = None
+        self._clock = clock
+        self._file: FileIO | None = None
+        self._buffer = bytearray()
+        self._written_at = 0.0
+
+    def scalar(self, tag: str, value: float, step: int) -> None:
+        """Write a number. NaN and infinities are written as they are.
+
+        Args:
+            tag: The name of its curve.
+            value: The number, kept as a 32-bit float.
+            step: Its place on the curve.
+        """
+        try:
+            number = _float(value)
+        except OverflowError:
+            number = _float(math.copysign(math.inf, value))
+        self._write(_step(step) + _scalar_head(tag) + number)
+
+    def histogram(self, tag: str, values: ArrayLike, step: int) -> None:
+        """Write how values are spread, in 30 buckets of equal width from the least to the greatest.
+
+        NaN, infinities and what 32 bits cannot hold are left out. Equal values share one bucket of no width.
+
+        Args:
+            tag: The name of the histogram.
+            values: Numbers, of any shape.
+            step: Their place in time.
+        """
+        self._write(_step(step) + _summary(_bytes(1, tag.encode()) + _bytes(5, _histogram(np.asarray(values)))))
+
+    def image(self, tag: str, pixels: ArrayLike, step: int) -> None:
+        """Write an image, or the first three of a stack.
+
+        Args:
+            tag: The name of the image.
+            pixels: Height × width, height × width × channels, or number × height × width × channels, with 1 (grey),
+                3 (RGB) or 4 (RGBA) channels. Integers are 0 to 255, floats 0 to 1; what is beyond is clipped.
+            step: Its place in time.
+
+        Raises:
+            ArgumentError: The array has another shape.
+        """
+        stack = _stack(np.asarray(pixels))
+        _, height, width, _ = stack.shape
+        strings = (str(width).encode(), str(height).encode(), *(_png(image) for image in stack))
+        shape = _bytes(2, _bytes(2, b"\x08" + _varint(len(strings))))
+        tensor = b"\x08\x07" + shape + b"".join(_bytes(8, string) for string in strings)
+        plugin = _bytes(1, _bytes(1, b"images"))
+        self._write(_step(step) + _summary(_bytes(1, tag.encode()) + _bytes(8, tensor) + _bytes(9, plugin)))
+
+    def flush(self) -> None:
+        """Hand what was held back to the system, in one write."""
+        buffer, file = self._buffer, self._file
+        while buffer and file is not None:
+            # A full disk may take a part of it; the rest follows at the same place once there is room.
+            del buffer[: file.write(buffer)]
+
+    def close(self) -> None:
+        """Flush and close the file. May run twice; a record after it begins a new file."""
+        if self._file is None:
+            return
+        try:
+            self.flush()
+        finally:
+            self._file.close()
+            self._file = None
+            self._buffer.clear()
+
+    def _write(self, fields: bytes) -> None:
+        if self._file is None:
+            self._open()
+        # Before the record is taken, so that a disk that stays full does not fill the memory.
+        if len(self._buffer) > BUFFER_BYTES:
+            self.flush()
+        now = self._clock.wall()
+        self._append(now, fields)
+        if now - self._written_at > HELD_SECONDS:
+            self._written_at = now
+            self.flush()
+
+    def _append(self, now: float, fields: bytes) -> None:
+        data = _wall_time(0x09, now) + fields
+        self._buffer += _length(len(data)) + data + _masked(crc32c(data))
+
+    def _open(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        now = self._clock.wall()
+        name = f"events.out.tfevents.{int(now):010d}.{socket.gethostname()}.{os.getpid()}"
+        for ordinal in count():
+            path = self.folder / f"{name}.{ordinal}.v2"
+            try:
+                self._file = FileIO(path, "x")
+            except FileExistsError:
+                continue
+            self.path = path
+            self._written_at = now
+            self._append(now, _bytes(3, b"brain.Event:2"))
+            return
+
+
+# ---- records ---------------------------------------------------------------------------------------------------------
+
+
+def _masked(crc: int) -> bytes:
+    return _u32((((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF)
+
+
+@lru_cache(maxsize=1024)
+def _length(size: int) -> bytes:
+    """Return what comes before a record's data."""
+    length = _u64(size)
+    return length + _masked(crc32c(length))
+
+
+# ---- protobuf's wire format --------------------------------------------------------------------------------------------
+
+
+def _varint(number: int) -> bytes:
+    number &= 0xFFFF_FFFF_FFFF_FFFF
+    octets = bytearray()
+    while number > 0x7F:
+        octets.append(number & 0x7F | 0x80)
+        number >>= 7
+    octets.append(number)
+    return bytes(octets)
+
+
+def _bytes(field: int, payload: bytes) -> bytes:
+    return _varint(field << 3 | 2) + _varint(len(payload)) + payload
+
+
+@lru_cache(maxsize=16)
+def _step(step: int) -> bytes:
+    return b"\x10" + _varint(int(step))
+
+
+def _summary(value: bytes) -> bytes:
+    return _bytes(5, _bytes(1, value))
+
+
+@lru_cache(maxsize=1024)
+def _scalar_head(tag: str) -> bytes:
+    """Return a scalar's summary up to its four bytes of value."""
+    return _summary(_bytes(1, tag.encode()) + b"\x15" + bytes(4))[:-4]
+
+
+# ---- histograms --------------------------------------------------------------------------------------------------------
+
+
+def _histogram(values: NDArray[np.generic]) -> bytes:
+    numbers = values.astype(np.float64).ravel()
+    numbers = numbers[np.abs(numbers) <= _FLOAT32_MAX]
+    limits, counts = _buckets(numbers)
+    low, high = (numbers.min(), numbers.max()) if numbers.size else (0.0, 0.0)
+    moments = struct.pack("<BdBdBdBdBd", 0x09, low, 0x11, high, 0x19, numbers.size, 0x21, numbers.sum(), 0x29, numbers @ numbers)
+    return moments + _bytes(6, limits.astype("<f8").tobytes()) + _bytes(7, counts.astype("<f8").tobytes())
+
+
+def _buckets(numbers: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return the right edge of each bucket, and how many numbers are in it."""
+    if not numbers.size:
+        return np.zeros(1), np.zeros(1, dtype=np.int64)
+    low, high = numbers.min(), numbers.max()
+    if low == high:
+        return np.array([high]), np.array([numbers.size])
+    places = ((numbers - low) / (high - low) * BUCKETS).astype(np.int64)
+    counts = np.bincount(np.minimum(places, BUCKETS - 1), minlength=BUCKETS)
+    return np.linspace(low, high, BUCKETS + 1)[1:], counts
+
+
+# ---- images ------------------------------------------------------------------------------------------------------------
+
+
+def _stack(pixels: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Return what is shown of an image or a stack, as number × height × width × channels."""
+    stack = pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
+    stack = stack[np.newaxis] if stack.ndim == 3 else stack
+    if stack.ndim != 4 or 0 in stack.shape or stack.shape[-1] not in _PNG_COLOURS:
+        raise ArgumentError(
+            "EventFileWriter.image: pixels must be height × width, height × width × channels, or a stack of such, "
+            f"with 1, 3 or 4 channels. Received: shape {pixels.shape}."
+        )
+    shown = stack[:IMAGES].astype(np.float64)
+    if np.issubdtype(stack.dtype, np.floating):
+        shown = np.nan_to_num(shown).clip(0, 1) * 255 + 0.5
+    return shown.clip(0, 255).astype(np.uint8)
+
+
+def _png(image: NDArray[np.uint8]) -> bytes:
+    height, width, channels = image.shape
+    header = struct.pack(">IIBBBBB", width, height, 8, _PNG_COLOURS[channels], 0, 0, 0)
+    rows = np.zeros((height, 1 + width * channels), dtype=np.uint8)  # each row begins with its filter: 0, none
+    rows[:, 1:] = image.reshape(height, -1)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes())), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, payload) for kind, payload in chunks)
+
+
+def _chunk(kind: bytes, payload: bytes) -> bytes:
+    return struct.pack(">I", len(payload)) + kind + payload + struct.pack(">I", zlib.crc32(kind + payload))

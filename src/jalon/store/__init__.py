@@ -1,0 +1,1 @@
+"""What makes files last. Knows files, not training."""
