@@ -23,7 +23,7 @@ from rich.text import Text
 
 from jalon.callbacks import History
 
-COLUMNS, ROWS_SHOWN = 110, 22
+COLUMNS, ROWS_SHOWN = 140, 16
 
 
 def run_in_terminal(command: list[str], folder: str) -> str:
@@ -53,7 +53,8 @@ def read(terminal: int) -> bytes:
 def draw_terminal(written: str, path: Path) -> None:
     """Draw the end of what was written, as it stood on the screen."""
     console = Console(record=True, width=COLUMNS, file=open(os.devnull, "w"))  # noqa: SIM115 - it lives as long as we do
-    lines = [Text.from_ansi(line) for line in written.replace("\r\n", "\n").splitlines()]
+    rows = [row.rsplit("\r", 1)[-1] for row in written.replace("\r\n", "\n").split("\n")]  # as overwritten last
+    lines = [Text.from_ansi(row) for row in rows]
     for line in [Text("$ jalon demo", style="bold"), Text("…"), *lines[-ROWS_SHOWN:]]:
         console.print(line)
     # rich fetches its font from the network; the reader's own will do.

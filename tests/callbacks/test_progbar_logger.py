@@ -524,3 +524,24 @@ def test_no_standard_output(monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)
 
     Loop(epochs=1).fit()
+
+
+def test_stand_in_for_the_standard_output(monkeypatch):
+    """An object that can write and flush and nothing else, as a tee into a file, gets whole lines."""
+
+    class Tee:
+        def __init__(self):
+            self.text = ""
+
+        def write(self, text):
+            self.text += text
+
+        def flush(self):
+            pass
+
+    tee = Tee()
+    monkeypatch.setattr(sys, "stdout", tee)
+
+    Loop(epochs=1).fit()
+
+    assert tee.text.startswith("45/45 - 0s - accuracy: 0.9310")

@@ -51,6 +51,11 @@ def test_seconds_are_due_when_they_have_passed():
     assert [False, False, True] * 4 == due
 
 
+def test_seconds_are_due_on_the_dot():
+    """Exactly so many seconds after it last was, it is due."""
+    assert Ticker(every(seconds=10), now=5.0).after_steps(1, now=15.0)
+
+
 def test_other_units_are_not_due():
     """A cadence by epochs is not due after a batch, nor one by steps or seconds at an epoch's end."""
     assert not Ticker(every(epochs=1)).after_steps(1, now=1e9)

@@ -219,6 +219,76 @@ def test_a_metric_that_nobody_adds_is_refused_at_the_first_epochs_end():
         play([AddsMetric(), EarlyStopping("f2", mode="max")], [{"loss": 0.5}] * 2)
 
 
+def test_an_observer_adds_no_metric_that_hides_a_wrong_monitor():
+    """A callback that says it adds no metrics leaves a wrong monitor after it to be known before training."""
+
+    class Watches(Recorder):
+        adds_metrics = False
+
+    with pytest.raises(MissingMetric, match="this training"):
+        play([Watches(), EarlyStopping("f1", mode="max")], [{"loss": 0.5}])
+
+
+def test_a_callback_may_refuse_before_training():
+    """What a callback's validate() raises ends it before any hook, with run and model in place."""
+    recorder = Recorder()
+
+    class Refuses(Callback):
+        def validate(self):
+            raise ArgumentError(f"{self.trainer.learning_rates()} will not do")
+
+    with pytest.raises(ArgumentError, match=r"\[0.001\] will not do"):
+        play([recorder, Refuses()], [{"loss": 0.5}])
+
+    assert [] == recorder.record
+
+
+class Lean:
+    """Is no Callback, and says nothing of order, metrics or being critical."""
+
+    def __init__(self, record):
+        self.record = record
+
+    def set_model(self, model): ...
+    def set_params(self, params): ...
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.record.append(("lean", type(logs).__name__, logs))
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.record.append(("lean", "on_epoch_end", epoch))
+        logs["f1"] = 0.5
+
+
+def test_a_foreign_callback_is_taken_for_an_ordinary_one():
+    """One that says nothing of itself runs as listed, gets plain logs, and may add a metric for those after it."""
+    record = []
+
+    run = play(
+        [Recorder("a", record), Lean(record), Recorder("b", record), EarlyStopping("f1", mode="max", patience=9)], [{"loss": 0.5}]
+    )
+
+    assert ("lean", "dict", {"loss": 0.5}) in record
+    assert ["a", "lean", "b"] == named(record, "on_epoch_end")
+    assert [0.5] == run.history["f1"]
+
+
+def test_a_fault_in_a_foreign_callback_ends_training():
+    """One that does not say it only observes decides, and what it raises goes up."""
+
+    class Broken(Lean):
+        def on_epoch_end(self, epoch, logs=None):
+            raise ZeroDivisionError
+
+        def close(self):
+            raise OSError("disk")
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        play(Broken([]), [{"loss": 0.5}])
+
+    assert ["raised in Broken.on_epoch_end", "then Broken.close raised OSError: disk"] == caught.value.__notes__
+
+
 def test_a_list_begins_again():
     """One list serves two runs, each with its own counters."""
     told = CallbackList(recorder := Recorder())

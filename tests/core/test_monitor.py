@@ -106,6 +106,16 @@ def test_a_restart_forgets():
     assert (None, None) == (monitor.best, monitor.direction)
 
 
+def test_a_restart_forgets_that_the_metric_was_there():
+    """In a new training the metric has to be reported anew."""
+    monitor = Monitor("loss", who="test")
+    monitor.read({"loss": 0.5}, FakeTrainer(), epoch=0)
+    monitor.restart()
+
+    with pytest.raises(MissingMetric):
+        monitor.read({}, FakeTrainer(), epoch=0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

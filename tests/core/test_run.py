@@ -51,6 +51,16 @@ def test_counters_follow_the_training():
     assert "idle" == run.phase
 
 
+def test_a_run_knows_what_it_was_given(tmp_path):
+    """Epochs, folder and ranks are those given; a run begins at its first epoch, and by default trains one alone."""
+    run = Run(FakeTrainer(), epochs=9, initial_epoch=3, run_dir=tmp_path, rank=1, world_size=4)
+    alone = Run(FakeTrainer())
+
+    assert (9, 3, 3, 0, 0) == (run.epochs, run.initial_epoch, run.epoch, run.batch, run.step)
+    assert (tmp_path, 1, 4, False) == (run.run_dir, run.rank, run.world_size, run.is_main)
+    assert (1, 0, None, 0, 1, True) == (alone.epochs, alone.epoch, alone.run_dir, alone.rank, alone.world_size, alone.is_main)
+
+
 def test_elapsed_is_since_the_run_began():
     """elapsed counts the seconds since the run began, on the clock it was given."""
     clock = ManualClock(100.0)

@@ -75,9 +75,13 @@ def test_a_fault_leaves_the_old_file(tmp_path, fault):
     path = tmp_path / "model.pt"
     path.write_bytes(b"old")
 
-    with pytest.raises(type(fault)), replacing(path) as temp:
-        temp.write_bytes(b"half of the n")
-        raise fault
+    def write_half() -> None:
+        with replacing(path) as temp:
+            temp.write_bytes(b"half of the n")
+            raise fault
+
+    with pytest.raises(type(fault)):
+        write_half()
 
     assert b"old" == path.read_bytes()
     assert ["model.pt"] == names_in(tmp_path)
@@ -141,7 +145,8 @@ def test_bytes_reach_the_disk_before_the_name_and_the_name_before_the_end(tmp_pa
     fsync, replace = os.fsync, os.replace
 
     def watched_fsync(descriptor):
-        calls.append("sync folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else f"sync {os.fstat(descriptor).st_size} bytes")
+        status = os.fstat(descriptor)
+        calls.append("sync folder" if stat.S_ISDIR(status.st_mode) else f"sync {status.st_size} bytes")
         fsync(descriptor)
 
     def watched_replace(*args):

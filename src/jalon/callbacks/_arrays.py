@@ -14,6 +14,6 @@ def to_numpy(value: Any) -> NDArray[Any]:
         return np.array(value)
     tensor = value.detach().cpu()
     try:
-        return np.array(tensor)
+        return np.array(tensor.numpy())
     except TypeError:  # numpy has no bfloat16; float32 holds its values exactly
-        return np.array(tensor.float())
+        return np.array(tensor.float().numpy())

@@ -101,11 +101,14 @@ class CSVLogger(Callback):
 
 def _obstacle(path: Path) -> str:
     """Return why a file cannot be written, as far as can be known without touching it; nothing if it can."""
-    if path.is_dir():
-        return "it is a folder"
-    if path.exists():
-        return "" if os.access(path, os.W_OK) else "writing to it is not permitted"
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    try:
+        if path.is_dir():
+            return "it is a folder"
+        if path.exists():
+            return "" if os.access(path, os.W_OK) else "writing to it is not permitted"
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+    except PermissionError:
+        return "looking into its folder is not permitted"
     if not folder.is_dir():
         return f"{str(folder)!r} is not a folder"
     return "" if os.access(folder, os.W_OK | os.X_OK) else f"writing to the folder {str(folder)!r} is not permitted"

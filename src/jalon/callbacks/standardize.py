@@ -114,20 +114,12 @@ class Standardize(Callback, Transform):
         if self._given:
             return
         moments: dict[str, _Moments] = {}
-        for x, *_ in batches:
-            for name, leaf in _leaves(x):
-                rows = self._rows(leaf, name)
-                if not len(rows):
-                    continue
-                seen = _Moments.of(rows)
-                if name in moments:
-                    self._check_width(seen.mean.size, moments[name].mean.size, name)
-                    seen = moments[name].merge(seen)
-                moments[name] = seen
+        with np.errstate(invalid="ignore"):  # what is not finite is refused at the end, with its place
+            for x, *_ in batches:
+                for name, leaf in _leaves(x):
+                    self._add(moments, name, self._rows(leaf, name))
         if not moments:
-            raise DataError(
-                "Standardize: the training data holds no numbers to standardize. Pass data, or leave Standardize out."
-            )
+            raise DataError("Standardize: the training data holds no numbers. Pass some, or leave Standardize out.")
         self._take({name: (of.mean, of.squares / of.count) for name, of in moments.items()})
 
     def transform_batch(self, data: Batch, phase: TransformPhase) -> Batch:
@@ -135,14 +127,27 @@ class Standardize(Callback, Transform):
         return (_map_leaves(self._standardized, x), *rest)
 
     def transform_state(self) -> dict[str, Any]:
-        """Return mean and variance, by the name of the array in the input."""
+        """Return mean and variance, by the name of the array in the input, and how they are applied."""
         return {
+            "axis": self.axis,
+            "epsilon": self.epsilon,
             "mean": {name: mean for name, (mean, _) in self._statistics.items()},
             "variance": {name: variance for name, (_, variance) in self._statistics.items()},
         }
 
     def load_transform_state(self, state: Mapping[str, Any]) -> None:
+        self.axis = state["axis"]
+        self.epsilon = state["epsilon"]
         self._take({name: _checked(mean, state["variance"][name]) for name, mean in state["mean"].items()})
+
+    def _add(self, moments: dict[str, _Moments], name: str, rows: Array) -> None:
+        if not len(rows):
+            return
+        seen = _Moments.of(rows)
+        if name in moments:
+            self._check_width(seen.mean.size, moments[name].mean.size, name)
+            seen = moments[name].merge(seen)
+        moments[name] = seen
 
     def _take(self, statistics: dict[str, tuple[Array, Array]]) -> None:
         for name, (mean, variance) in statistics.items():

@@ -187,14 +187,15 @@ class CallbackList:
             logs = logs.snapshot()
         run = self._running()
         asked_before = run.stop_requested
-        for entry in self._entries[name]:
-            try:
-                entry.method(batch, logs)
-            except BaseException as exc:
-                _note(exc, entry.label, name)
-                raise
-            if run.stop_requested and not asked_before:
-                run.credit_stop(entry.label)
+        method: BoundHook | None = None
+        try:
+            for method in self.batch_hooks[name]:
+                method(batch, logs)
+                if run.stop_requested and not asked_before:
+                    run.credit_stop(self._label_of(name, method))
+        except BaseException as exc:
+            _note(exc, self._label_of(name, method), name)
+            raise
 
     def before_optimizer_step(self, step: int) -> None:
         """Tell that gradients are ready and weights not yet changed."""
@@ -211,6 +212,9 @@ class CallbackList:
             method = implementation(callback, name)
             if method is not None:
                 yield _Entry(self._labels[id(callback)], callback, method, getattr(callback, "critical", True))
+
+    def _label_of(self, name: str, method: BoundHook | None) -> str:
+        return next((entry.label for entry in self._entries[name] if entry.method is method), "callbacks")
 
     def _tell(self, name: str, *args: Any) -> None:
         run = self._running()

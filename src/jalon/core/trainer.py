@@ -11,7 +11,7 @@ from jalon.errors import NotReady
 
 Direction = Literal["min", "max"]
 Snapshot = Any
-"""Weights kept for later by ``snapshot_weights``; only ``restore_weights`` of the same adapter reads it."""
+"""Weights kept for later by ``snapshot_weights``: a mapping of names to arrays or tensors of the framework."""
 
 
 class TrainerAdapter(ABC):
@@ -58,7 +58,11 @@ class TrainerAdapter(ABC):
 
     @abstractmethod
     def restore_weights(self, snapshot: Snapshot) -> None:
-        """Put a copy of the weights back."""
+        """Put a copy of the weights back.
+
+        Args:
+            snapshot: What ``snapshot_weights`` returned, or the same names with numpy arrays, as they come from a file.
+        """
 
     @abstractmethod
     def save(self, path: Path, *, weights_only: bool, about: Mapping[str, Any]) -> None:

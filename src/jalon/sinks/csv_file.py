@@ -6,6 +6,7 @@ import csv
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -49,7 +50,9 @@ class CsvFile:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.columns = read_columns(self.path, separator) if append else []
         self._waiting: list[Mapping[str, Any]] = []
-        self._open("ab" if append else "wb")
+        if not append:
+            self.path.write_bytes(b"")
+        self._open()
         self._drop_torn_row()
 
     def write(self, row: Mapping[str, Any]) -> None:
@@ -76,9 +79,9 @@ class CsvFile:
         finally:
             self._file.close()
 
-    def _open(self, mode: str) -> None:
+    def _open(self) -> None:
         # Unbuffered: a row is one write, so that a reader never sees a part of it.
-        self._file: FileIO = open(self.path, mode, buffering=0)  # type: ignore[assignment]  # noqa: SIM115
+        self._file: FileIO = open(self.path, "ab", buffering=0)  # noqa: SIM115
         self._length = self._file.seek(0, os.SEEK_END)
         self._writer = self._writer_to(SimpleNamespace(write=self._put))
 
@@ -111,7 +114,7 @@ class CsvFile:
         finally:
             wider.unlink(missing_ok=True)
             self._file.close()
-            self._open("ab")
+            self._open()
 
     def _copy_to(self, wider: Path, columns: Sequence[str]) -> None:
         with open(self.path, newline="", encoding="utf-8-sig") as old, open(wider, "w", newline="", encoding="utf-8") as new:
@@ -130,14 +133,15 @@ class CsvFile:
             if written != len(data):
                 raise OSError(f"{self.path}: only {written} of {len(data)} bytes could be written.")
         except OSError:
-            os.ftruncate(self._file.fileno(), self._length)  # half a row would spoil the next one
+            with suppress(OSError):
+                self._file.truncate(self._length)  # half a row would spoil the next one
             raise
         self._length += len(data)
 
     def _drop_torn_row(self) -> None:
         if self._length:
             self._length = self.path.read_bytes().rfind(b"\n") + 1
-            os.ftruncate(self._file.fileno(), self._length)
+            self._file.truncate(self._length)
 
 
 def check_separator(separator: str, *, who: str) -> str:

@@ -16,7 +16,12 @@ TO_LINE_START, ERASE_TO_LINE_END = "\r", "\x1b[K"
 
 def moves(stream: TextIO) -> bool:
     """Return whether a stream is a terminal on which a line can be drawn over."""
-    return stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
+    return _is_terminal(stream) and os.environ.get("TERM") not in ("dumb", "unknown")
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    isatty = getattr(stream, "isatty", None)  # what stands in for the standard output often has write and flush alone
+    return isatty is not None and isatty()
 
 
 def style_of(stream: TextIO) -> Style:
@@ -50,7 +55,7 @@ class _Writer:
         try:
             self._write(text)
         except UnicodeEncodeError:
-            encoding = self.stream.encoding or "ascii"
+            encoding = getattr(self.stream, "encoding", None) or "ascii"
             self._write(text.encode(encoding, "replace").decode(encoding))
         self.stream.flush()
 
@@ -73,7 +78,7 @@ class _Guard:
         self._guarded = self._attributes["write"] = guarded
 
     def release(self) -> None:
-        if self._attributes["write"] is not self._guarded:
+        if self._attributes.get("write") is not self._guarded:
             return
         del self._attributes["write"]
         if self._before is not None:
@@ -127,7 +132,7 @@ class Bar:
         self._writer = _Writer(stream)
         self._moving = False
         self._within_line = False
-        self._guards = [_Guard(shown, self._make_room) for shown in (stream, sys.stderr) if shown is not None and shown.isatty()]
+        self._guards = [_Guard(shown, self._make_room) for shown in (stream, sys.stderr) if _is_terminal(shown)]
 
     def begin(self, progress: Progress) -> None:
         """Write the epoch's title."""

@@ -61,7 +61,7 @@ def play(
     told = CallbackList(callbacks)
     if not any(isinstance(callback, History) for callback in told):
         told = CallbackList([callbacks, History()])
-    trainer = trainer or FakeTrainer(metrics=dict.fromkeys(name for logs in script for name in logs))
+    trainer = trainer or FakeTrainer(metrics=dict.fromkeys(name for logs in script for name in logs) or None)
     run = Run(trainer, epochs=first_epoch + len(script), initial_epoch=first_epoch, clock=clock or ManualClock())
     loop = _Loop(told, run, trainer, batches, batch_logs)
     told.begin(run, FakeModel(trainer, run), {"verbose": verbose, "epochs": run.epochs, "steps": batches})

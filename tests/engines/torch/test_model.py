@@ -194,7 +194,7 @@ def test_transforms_prepare_training_validation_and_predict(digits):
     model.evaluate(*digits, verbose=0)
 
     assert {"train", "validation", "predict", "test"} == phases
-    np.testing.assert_allclose(digits[0][:150].mean(0), look.transform_state()["mean"], rtol=1e-6)
+    np.testing.assert_allclose(digits[0][:150].mean(0), look.transform_state()["mean"]["x"], rtol=1e-6)
 
 
 def test_a_checkpoint_of_a_training_is_read_back_exactly(digits, tmp_path):

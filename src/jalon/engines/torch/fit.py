@@ -15,8 +15,8 @@ from jalon.core.callback_list import CallbackList
 from jalon.core.logs import BatchLogs
 from jalon.core.run import Phase, Run
 from jalon.core.transform import Batch, Transform
-from jalon.engines.torch.data import Source
 from jalon.engines.torch.objective import Tracker
+from jalon.engines.torch.sources import Source
 
 if TYPE_CHECKING:
     from jalon.engines.torch.model import Model
@@ -57,6 +57,7 @@ class FitLoop:
             self._prepare()
             self.callbacks.validate()
             self.run.phase = "train"
+            self.model.module.train()
             self.callbacks.on_train_begin({})
             logs = self._epochs()
             self.callbacks.on_train_end(logs)
@@ -73,12 +74,11 @@ class FitLoop:
             self.model.transforms.append(transform)
         self.model.build(self.model.prepared(self.train.first(), "train"))
         hook = self.callbacks.before_optimizer_step if self.callbacks.listens("on_before_optimizer_step") else None
-        self.model.before_optimizer_step = hook
+        self.model.optimizer.before_step = hook
 
     def _epochs(self) -> dict[str, float]:
         run, model, callbacks = self.run, self.model, self.callbacks
         tracker = Tracker(model.objective)
-        model.module.train()
         logs: dict[str, float] = {}
         for epoch in range(run.initial_epoch, run.epochs):
             run.epoch = epoch

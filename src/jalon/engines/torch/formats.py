@@ -168,7 +168,10 @@ def _on_host(value: Any, name: str) -> Tensor:
     if not isinstance(value, Tensor) or value.layout is not torch.strided or value.is_quantized or value.is_meta:
         what = f"a {value.layout} tensor" if isinstance(value, Tensor) else f"a {type(value).__name__}"
         raise ArgumentError(f"{name!r} cannot be saved: it is {what}. Weights are saved as dense tensors with values.")
-    return value.detach().resolve_conj().resolve_neg().cpu().contiguous()
+    host = value.detach().resolve_conj().resolve_neg().cpu().contiguous()
+    if host.numel() == 1:
+        return host.reshape(()).reshape(host.shape)  # a single value is contiguous at any stride, and torch minds the stride
+    return host
 
 
 def _bytes_of(value: Tensor) -> memoryview:
@@ -179,6 +182,8 @@ def _shaped(value: Tensor, dtype_name: str, shape: list[int]) -> Tensor:
     dtype = getattr(torch, dtype_name, None)
     if not isinstance(dtype, torch.dtype):
         raise _Refused(f"holds values of the type {dtype_name!r}, which this version of torch does not have")
+    if value.numel() == 0 and 0 in shape:
+        return torch.empty(shape, dtype=dtype)
     if value.dtype != dtype:
         value = value.reshape(-1).view(torch.uint8).view(dtype)
     return value.reshape(shape)
@@ -298,7 +303,7 @@ _H5_TYPES = {
         *("int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8"),
     )
 }
-_H5_NOTE = {key: f"{RESERVED}{key}" for key in ("jalon", "sha256")}
+_H5_NOTE = {"jalon": f"{RESERVED}description", "sha256": f"{RESERVED}sha256"}
 _H5_PAGE = 512
 """The text is filled up to a multiple of so many bytes, so that its length seldom changes between two saves."""
 
@@ -424,10 +429,8 @@ def _read_pt(file: BinaryIO) -> Checkpoint:
         _check_zip(file)
         return Checkpoint(weights, optimizer)
     _refuse_newer(note["format"])
-    checkpoint = Checkpoint(weights, optimizer, note["about"])
-    if _take_apart(checkpoint).sha256 != note["sha256"]:
-        raise _Refused("is damaged: its content does not have the checksum that was saved with it")
-    return checkpoint
+    parts = _take_apart(Checkpoint(weights, optimizer, note["about"]))
+    return _put_together(parts.text, note["sha256"], parts.tensors)
 
 
 def _sorted_out(payload: Any) -> tuple[Tensors, dict[Any, Any] | None, dict[str, Any] | None]:

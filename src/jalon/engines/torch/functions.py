@@ -242,8 +242,8 @@ def poisson(outputs: Tensor, targets: Tensor) -> Tensor:
 def binary_crossentropy(outputs: Tensor, targets: Tensor) -> Tensor:
     """Return the cross-entropy of each probability."""
     clipped = outputs.clamp(EPSILON, 1.0 - EPSILON)
-    # torch's own is twice as fast, but refuses NaN, under autocast everything, and on a GPU by killing the context.
-    if clipped.is_cpu and not torch.is_autocast_enabled("cpu"):
+    # torch's own is twice as fast, but refuses NaN, on a GPU by killing the context, and there everything under autocast.
+    if clipped.is_cpu:
         try:
             return F.binary_cross_entropy(clipped, targets, reduction="none")
         except RuntimeError:

@@ -91,7 +91,6 @@ class Model:
         self.module = module
         self.transforms: list[Transform] = []
         self.history: History | None = None
-        self.before_optimizer_step: Callable[[int], None] | None = None
         self._objective: Objective | None = None
         self._optimizer: Optimizer | None = None
         self._optimizer_spec: Any = None
@@ -533,8 +532,6 @@ class Model:
             scaler.unscale_(optimizer.torch)
         if clipnorm is not None:
             clip_each(self._parameters, clipnorm)
-        if self.before_optimizer_step is not None:
-            self.before_optimizer_step(self._run.step)
         optimizer.step(scaler)
         if self._scheduler_interval == "step":
             optimizer.step_scheduler()

@@ -119,12 +119,14 @@ class Objective:
         loss = _spec_for(self._losses, name, number, count)
         if loss is not None:
             loss.check(output, target)
-        kind = loss.kind if loss is not None else "other"
+        kind, class_axis = (loss.kind, loss.class_axis) if loss is not None else ("other", -1)
         weight = _spec_for(self._loss_weights, name, number, count)
         part = Output(name, loss, 1.0 if weight is None else float(weight))
         for specs, into in ((self._metrics, part.metrics), (self._weighted, part.weighted)):
             for spec in _as_list(_spec_for(specs, name, number, count, many=True)):
-                into.append(resolve_metric(spec, loss_kind=kind, outputs=output, targets=target, where=WHERE))
+                into.append(
+                    resolve_metric(spec, loss_kind=kind, outputs=output, targets=target, class_axis=class_axis, where=WHERE)
+                )
         return part
 
     def _paired(self, outputs: Mapping[str, Tensor], targets: Any) -> dict[str, Tensor]:

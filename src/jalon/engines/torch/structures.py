@@ -51,10 +51,9 @@ def as_tensor(value: Any, dtype: torch.dtype, *, what: str) -> Tensor:
         array = np.asarray(value)
         if array.dtype.kind not in "biufc":
             raise DataError(f"{what} must hold numbers. Received: an array of {array.dtype}. Encode it as numbers first.")
-        value = torch.from_numpy(
-            array if array.flags.writeable and array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
-        )
-    return value.to(dtype) if value.is_floating_point() else value
+        value = torch.from_numpy(_owned(array))
+    tensor: Tensor = value
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
 
 def _owned(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
