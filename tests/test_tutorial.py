@@ -101,10 +101,10 @@ class LossAndErrorPrinting(jalon.callbacks.Callback):
     """Written for Keras: prints by batch and by epoch."""
 
     def on_train_batch_end(self, batch, logs=None):
-        print("Up to batch {}, the average loss is {:7.2f}.".format(batch, logs["loss"]))  # noqa: UP032
+        print("Up to batch {}, the average loss is {:7.2f}.".format(batch, logs["loss"]))
 
     def on_test_batch_end(self, batch, logs=None):
-        print("Up to batch {}, the average loss is {:7.2f}.".format(batch, logs["loss"]))  # noqa: UP032
+        print("Up to batch {}, the average loss is {:7.2f}.".format(batch, logs["loss"]))
 
     def on_epoch_end(self, epoch, logs=None):
         keys = list(logs.keys())

@@ -212,6 +212,13 @@ def test_it_tells_what_it_does(capsys):
     assert "Epoch 4: early stopping\nRestoring model weights from the end of the best epoch: 2.\n" == capsys.readouterr().out
 
 
+def test_without_a_stop_none_is_told(capsys):
+    """A training that runs to its end is not said to have stopped."""
+    play(EarlyStopping("loss", patience=9, verbose=1), losses(3.0, 1.0))
+
+    assert "" == capsys.readouterr().out
+
+
 def test_by_default_it_is_silent(capsys):
     """With verbose=0 nothing is told."""
     play(EarlyStopping("loss", patience=1, restore_best_weights=True), losses(1.0, 1.0, 1.0))

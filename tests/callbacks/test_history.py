@@ -186,6 +186,17 @@ def test_the_drawing_has_a_part_for_each_metric():
     assert loss.get_color() == val_loss.get_color()
     assert ([3, 3], "best val_loss: 2") == (list(best.get_xdata()), best.get_label())
     np.testing.assert_equal([math.nan, 2.5, math.nan, 2.0], val_loss.get_ydata())
+    assert ["loss", "val_loss", "best val_loss: 2"] == [text.get_text() for text in parts[0].get_legend().get_texts()]
+    assert ["", "", "epoch"] == [part.get_xlabel() for part in parts]
+
+
+def test_a_single_epoch_is_seen():
+    """Where a line would show nothing, as for one epoch, points are drawn; many epochs are a plain line."""
+    one, many = History(), History()
+    play(one, SCRIPT[:1])
+    play(many, [{"loss": 1.0}] * 100)
+
+    assert [".", ""] == [history.plot().axes[0].lines[0].get_marker() for history in (one, many)]
 
 
 def test_the_drawing_is_saved_where_told(history, tmp_path):
@@ -237,6 +248,14 @@ def test_a_resume_goes_on():
 
     assert (whole.history, whole.epoch, whole.rows) == (second.history, second.epoch, second.rows)
     assert whole.history == run.history
+
+
+def test_a_state_replaces_what_it_had(history):
+    """A state taken back is all that a History then has."""
+    history.load_state_dict({"epoch": [0], "rows": [{"loss": 9.0}]})
+
+    assert ({"loss": [9.0]}, [0], [{"loss": 9.0}]) == (history.history, history.epoch, history.rows)
+    assert history.run.history == history.history
 
 
 def test_its_record_can_be_pickled(history):

@@ -129,7 +129,6 @@ class EarlyStopping(Callback):
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._reset()
         self.wait = state["wait"]
         self._monitor.best = state["best"]
         self.best_epoch = state["best_epoch"]

@@ -45,7 +45,6 @@ class History(Callback):
     """
 
     order = sys.maxsize
-    adds_metrics = False
 
     def __init__(self) -> None:
         self._of: Run | None = None

@@ -133,7 +133,6 @@ class ReduceLROnPlateau(Callback):
         return {"wait": self.wait, "cooldown_counter": self.cooldown_counter, "best": self.best}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._reset()
         self.wait = state["wait"]
         self.cooldown_counter = state["cooldown_counter"]
         self._monitor.best = state["best"]

@@ -164,18 +164,8 @@ class Standardize(Callback, Transform):
         values = to_numpy(leaf).astype(np.float64)
         if self.axis is None:
             return values.reshape(-1, 1)
-        axis = self._feature_axis(values.ndim, name)
+        axis = _feature_axis(self.axis, values.ndim, name)
         return np.moveaxis(values, axis, -1).reshape(-1, values.shape[axis])
-
-    def _feature_axis(self, ndim: int, name: str) -> int:
-        axis = -1 if self.axis is None else self.axis
-        place = axis if axis >= 0 else ndim + axis
-        if not 0 < place < ndim:
-            raise DataError(
-                f"Standardize(axis={self.axis}): {name} has {ndim} ax{'i' if ndim == 1 else 'e'}s, "
-                f"of which the first counts samples. Pass axis=None for one mean and variance in all, or another axis."
-            )
-        return place
 
     def _standardized(self, leaf: Any, name: str) -> Any:
         values = leaf if _is_floating(leaf) else _as_float32(leaf)
@@ -196,7 +186,7 @@ class Standardize(Callback, Transform):
                 "Train with it in the list of callbacks, load a model that was trained so, or pass mean and variance."
             )
         mean, variance = self._statistics[key]
-        after = 0 if self.axis is None else values.ndim - 1 - self._feature_axis(values.ndim, name)
+        after = 0 if self.axis is None else values.ndim - 1 - _feature_axis(self.axis, values.ndim, name)
         shape = (-1,) + (1,) * after
         scale = np.maximum(np.sqrt(variance), self.epsilon)
         one_for_all = self.axis is None or (key == ANY and mean.size == 1)
@@ -212,6 +202,17 @@ class Standardize(Callback, Transform):
                 f"Standardize: {name} has {received} features along axis {self.axis}, "
                 f"but mean and variance are known for {known}. Pass data of the same features."
             )
+
+
+def _feature_axis(axis: int, ndim: int, name: str) -> int:
+    """Return the place of the features' axis, counted from the left."""
+    place = axis if axis > 0 else ndim + axis
+    if not 0 < place < ndim:
+        raise DataError(
+            f"Standardize(axis={axis}): {name} has {ndim} ax{'i' if ndim == 1 else 'e'}s, "
+            f"of which the first counts samples. Pass axis=None for one mean and variance in all, or another axis."
+        )
+    return place
 
 
 def _checked(mean: ArrayLike, variance: ArrayLike) -> tuple[Array, Array]:

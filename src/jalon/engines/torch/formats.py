@@ -199,6 +199,8 @@ def _plain_json(about: Mapping[str, Any]) -> dict[str, Any]:
 
 def _described(value: Any, name: str, tensors: Tensors) -> Any:
     """Return an optimizer's state as JSON and lay its tensors aside. A JSON object has one key, the kind of its content."""
+    if type(value) in (int, str, bool):
+        return value
     if isinstance(value, Tensor):
         while name in tensors:
             name += "'"
