@@ -52,7 +52,7 @@ def empty_loop(steps: range) -> None:
         pass
 
 
-def tested_loop(steps: range, told: CallbackList) -> None:
+def checked_loop(steps: range, told: CallbackList) -> None:
     hooks = told.batch_hooks[HOOK]
     for batch in steps:
         if hooks:
@@ -93,13 +93,13 @@ def main() -> None:
     rounds = [
         (
             per_step(empty_loop, steps),
-            per_step(tested_loop, steps, nobody),
+            per_step(checked_loop, steps, nobody),
             per_step(direct_calls, steps, two_of_seven, view),
             per_step(told_loop, steps, two_of_seven, view),
         )
         for _ in range(options.rounds)
     ]
-    unused = statistics.median(tested - empty for empty, tested, _, _ in rounds)
+    unused = statistics.median(checked - empty for empty, checked, _, _ in rounds)
     direct, told = (statistics.median(round_[place] for round_ in rounds) for place in (2, 3))
     ratio = statistics.median(told / direct for _, _, direct, told in rounds)
     print(f"a batch hook nobody overrides   {unused:6.1f} ns a step (target: at most 30)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import inspect
 import io
 import os
@@ -13,8 +14,8 @@ import pytest
 import torch
 
 from jalon import Callback, CallbackList, Run
-from jalon.callbacks import CSVLogger, LambdaCallback
-from jalon.errors import ArgumentError, CallbackDegraded
+from jalon.callbacks import CSVLogger, EarlyStopping, LambdaCallback
+from jalon.errors import ArgumentError, CallbackDegraded, MissingMetric
 from jalon.testing import FakeModel, FakeTrainer, play
 
 SCRIPT = [
@@ -96,15 +97,29 @@ def test_without_validation_there_are_no_validation_columns(path):
     assert "epoch,loss\r\n0,0.5\r\n" == text_of(path)
 
 
-@pytest.mark.parametrize("metrics", [None, {"loss": "min", "acc": "max", "val_loss": "min", "val_acc": "max"}])
-def test_validation_that_comes_later_has_its_columns(path, metrics):
-    """Where validation is not in the first epoch, its columns are there from the start, as in Keras."""
-    first = {"loss": 0.5, "acc": 0.5, "learning_rate": 0.1}
-    trainer = FakeTrainer(metrics=metrics, validates=True)
+@pytest.mark.parametrize(
+    ("metrics", "columns"),
+    [
+        (None, "acc,gpu,learning_rate,loss,val_acc,val_gpu,val_loss"),
+        (["loss", "acc", "val_loss", "val_acc"], "acc,gpu,learning_rate,loss,val_acc,val_loss"),
+    ],
+)
+def test_validation_that_comes_later_has_its_columns(path, metrics, columns):
+    """Where validation is not in the first epoch, its columns are there from the start: those known, else as in Keras."""
+    trainer = FakeTrainer(metrics=metrics and dict.fromkeys(metrics), validates=True)
 
-    play(CSVLogger(path), [first, first | {"val_loss": 0.6, "val_acc": 0.5}], trainer=trainer)
+    play(CSVLogger(path), [{"loss": 0.5, "acc": 0.5, "gpu": 1.0, "learning_rate": 0.1}], trainer=trainer)
 
-    assert "epoch,acc,learning_rate,loss,val_acc,val_loss\r\n0,0.5,0.1,0.5,NA,NA\r\n1,0.5,0.1,0.5,0.5,0.6\r\n" == text_of(path)
+    assert f"epoch,{columns}\r\n0,0.5,1.0,0.1,0.5{',NA' * columns.count('val_')}\r\n" == text_of(path)
+
+
+def test_no_columns_are_added_to_a_table_that_has_its_own(path):
+    """With append=True, the header that is there decides whether validation is awaited."""
+    path.write_bytes(b"epoch,loss\r\n0,0.5\r\n")
+
+    play(CSVLogger(path, append=True), [{"loss": 0.25}], trainer=FakeTrainer(validates=True))
+
+    assert "epoch,loss\r\n0,0.5\r\n0,0.25\r\n" == text_of(path)
 
 
 @pytest.mark.parametrize(
@@ -293,6 +308,35 @@ def test_only_the_main_process_writes(path):
         told.on_train_end()
 
     assert not path.exists()
+
+
+def test_other_processes_need_no_place_to_write(tmp_path):
+    """A process that writes nothing is not refused a file that it could not write."""
+    trainer = FakeTrainer()
+    told = CallbackList(CSVLogger(tmp_path))
+    told.begin(Run(trainer, rank=1, world_size=2), FakeModel(trainer, Run(trainer)), {})
+
+    told.validate()
+
+
+def test_it_adds_no_metric(path):
+    """A wrong monitor of a callback after it is known before training."""
+    with pytest.raises(MissingMetric, match="this training"):
+        play([CSVLogger(path), EarlyStopping("val_loss")], [{"loss": 0.5}])
+
+
+def test_the_end_of_training_closes_the_file(path, begin):
+    """Under a loop that never calls close, on_train_end and the next on_train_begin leave no file open."""
+    told = begin(CSVLogger(path))
+    for ended in (True, False, True):
+        told.on_train_begin()
+        told.on_epoch_end(0, {"loss": 0.5})
+        if ended:
+            told.on_train_end()
+    del told
+    gc.collect()
+
+    assert "epoch,loss\r\n0,0.5\r\n" == text_of(path)
 
 
 def test_the_run_knows_the_file(path):

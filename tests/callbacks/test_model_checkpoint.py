@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import json
 import math
@@ -23,7 +24,7 @@ from jalon.core.callback import Callback
 from jalon.core.callback_list import CallbackList
 from jalon.core.logs import BatchLogs
 from jalon.core.run import Best, Run
-from jalon.core.trainer import Direction, TrainerAdapter
+from jalon.core.trainer import Direction, TrainerAdapter, Write
 from jalon.engines.torch.formats import SUFFIXES, Checkpoint, read_checkpoint, write_checkpoint
 from jalon.errors import ArgumentError, CheckpointError, JalonWarning, MissingMetric, SaveFailed
 
@@ -75,11 +76,17 @@ class Trainer(TrainerAdapter):
     def restore_weights(self, snapshot: Any) -> None:
         self.module.load_state_dict(snapshot)
 
-    def save(self, path: Path, *, weights_only: bool, about: Mapping[str, Any]) -> None:
-        if self.fault is not None:
-            raise self.fault
+    def freeze(self, *, weights_only: bool, about: Mapping[str, Any]) -> Write:
+        fault = self.fault
         optimizer = None if weights_only else self.optimizer.state_dict()
-        write_checkpoint(path, Checkpoint(self.module.state_dict(), optimizer, dict(about)))
+        checkpoint = copy.deepcopy(Checkpoint(self.module.state_dict(), optimizer, dict(about)))
+
+        def write(path: Path) -> None:
+            if fault is not None:
+                raise fault
+            write_checkpoint(path, checkpoint)
+
+        return write
 
     def named_weights(self) -> Iterator[tuple[str, Any]]:
         for name, value in self.module.state_dict().items():
@@ -416,9 +423,14 @@ def test_new_before_old(tmp_path):
     present = []
 
     class Watched(Trainer):
-        def save(self, path, *, weights_only, about):
-            present.append(files_in(tmp_path))
-            super().save(path, weights_only=weights_only, about=about)
+        def freeze(self, *, weights_only, about):
+            frozen = super().freeze(weights_only=weights_only, about=about)
+
+            def write(path):
+                present.append(files_in(tmp_path))
+                frozen(path)
+
+            return write
 
     train(ModelCheckpoint(tmp_path / "{epoch}.pt", keep_last=1), losses(1, 2, 3), trainer=Watched())
 
@@ -430,6 +442,7 @@ def test_a_file_that_cannot_be_deleted(tmp_path):
 
     class Blocks(Callback):
         def on_epoch_begin(self, epoch, logs=None):
+            saver.state_dict()  # waits for the save under way
             if epoch == 1:  # a folder in its place cannot be unlinked
                 (tmp_path / "1.pt").rename(tmp_path / "moved")
                 (tmp_path / "1.pt").mkdir()
@@ -437,8 +450,9 @@ def test_a_file_that_cannot_be_deleted(tmp_path):
                 (tmp_path / "1.pt").rmdir()
                 (tmp_path / "moved").rename(tmp_path / "1.pt")
 
+    saver = ModelCheckpoint(tmp_path / "{epoch}.pt", keep_last=1)
     with pytest.warns(JalonWarning, match=r"cannot delete .*1\.pt: .*") as caught:
-        train([Blocks(), ModelCheckpoint(tmp_path / "{epoch}.pt", keep_last=1)], losses(1, 2, 3, 4))
+        train([Blocks(), saver], losses(1, 2, 3, 4))
 
     assert 1 == len(caught)
     assert ["4.pt"] == files_in(tmp_path)

@@ -222,7 +222,7 @@ def test_a_resume_decides_as_one_training(cut):
     after = play(reducer(), script[cut:], first_epoch=cut, state=state, trainer=trainer)
 
     assert expected == before.history["learning_rate"] + after.history["learning_rate"]
-    assert 3 == len(set(expected))
+    assert 7 == len(set(expected))
 
 
 @pytest.mark.parametrize(

@@ -206,6 +206,11 @@ def test_given_statistics_are_taken():
     assert [[1.0, 1.0]] == applied(standardize, np.array([[3.0, 5.0]])).tolist()
 
 
+def test_a_given_variance_may_be_0():
+    """A variance of 0, or a small one, is a variance."""
+    assert [[0.0, 2.0]] == applied(Standardize(mean=[1.0, 0.0], variance=[0.0, 0.25]), np.array([[1.0, 1.0]])).tolist()
+
+
 def test_given_statistics_need_no_fit():
     """With mean and variance given it works at once, one number standing for all features."""
     standardize = Standardize(mean=1.0, variance=4.0)
@@ -294,6 +299,9 @@ def test_data_that_is_not_finite_is_an_error(bad):
     x[2, 3] = bad
 
     with pytest.raises(DataError, match=r"x holds NaN or infinite values, in feature 3\."):
+        fitted(x)
+    x[0, 4] = bad
+    with pytest.raises(DataError, match=r"in feature 3 and 1 more\. Replace or drop them before training\."):
         fitted(x)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import resource
 import signal
 import stat
@@ -108,6 +109,16 @@ def test_who_reads_the_old_table_sees_it_whole(path):
 
     assert [{"a": "1", "b": "NA"}, {"a": "2", "b": "3"}, {"a": "4", "b": "5"}] == read(path)
     assert ["table.csv"] == [file.name for file in path.parent.iterdir()]
+
+
+def test_a_wider_table_is_on_the_disk_before_it_takes_the_name(path, monkeypatch):
+    """What replaces the table is synchronised in full first, so that a power cut leaves the old one or the new."""
+    synchronised = []
+    monkeypatch.setattr("os.fsync", lambda fd: synchronised.append((os.fstat(fd).st_size, path.read_bytes())))
+
+    write(path, {"a": 1}, {"b": 2})
+
+    assert [(len(b"a,b\r\n1,NA\r\n"), b"a\r\n1\r\n")] == synchronised
 
 
 def test_permissions_stay(path):

@@ -57,14 +57,13 @@ def test_an_empty_script_trains_nothing():
 
 def test_a_training_may_go_on():
     """With the state of an earlier training, callbacks decide as in one piece."""
-    whole, first, second = (EarlyStopping("loss", patience=3) for _ in range(3))
-    play(whole, LOSSES)
+    first, second = (EarlyStopping("loss", patience=3) for _ in range(2))
     play(first, LOSSES[:3])
 
-    run = play(second, LOSSES[3:], first_epoch=3, state=CallbackList(first).state_dict())
+    run = play(second, LOSSES[3:4], first_epoch=3, state=CallbackList(first).state_dict())
 
-    assert (whole.wait, whole.best, whole.best_epoch) == (second.wait, second.best, second.best_epoch)
-    assert [5.0, 1.0] == run.history["loss"]
+    assert (2, 2.0, 1) == (second.wait, second.best, second.best_epoch)
+    assert [5.0] == run.history["loss"]
 
 
 def test_steps_show_in_the_weights():
@@ -77,13 +76,22 @@ def test_steps_show_in_the_weights():
     assert 15 == trainer.iterations
 
 
+def test_there_is_something_to_train_by_default():
+    """Without weights given there are a kernel and a bias, all zero."""
+    weights = FakeTrainer().snapshot_weights()
+
+    assert {"kernel": (2, 3), "bias": (3,)} == {name: value.shape for name, value in weights.items()}
+    assert not any(value.any() for value in weights.values())
+    assert (".json",) == FakeTrainer().suffixes
+
+
 def test_a_save_is_json(tmp_path):
     """A saved file holds weights, what it is about and, unless left out, the state of the training."""
     trainer = FakeTrainer({"w": [1.0]}, learning_rates=[0.5])
     trainer.step()
 
-    trainer.save(tmp_path / "all.json", weights_only=False, about={"epoch": 3})
-    trainer.save(tmp_path / "weights.json", weights_only=True, about={})
+    trainer.freeze(weights_only=False, about={"epoch": 3})(tmp_path / "all.json")
+    trainer.freeze(weights_only=True, about={})(tmp_path / "weights.json")
 
     about = {"weights": {"w": [2.0]}, "about": {"epoch": 3}}
     assert about | {"learning_rates": [0.5], "iterations": 1} == json.loads((tmp_path / "all.json").read_text())

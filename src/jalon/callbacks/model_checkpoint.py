@@ -8,8 +8,10 @@ import os
 import shutil
 import string
 import warnings
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from operator import index
 from pathlib import Path
 from typing import Any
@@ -19,18 +21,23 @@ from jalon.core.callback import Callback, Logs
 from jalon.core.logs import scalar
 from jalon.core.monitor import Mode, Monitor
 from jalon.core.run import Best
+from jalon.core.trainer import Write
 from jalon.errors import ArgumentError, JalonWarning, MissingMetric, SaveFailed
 from jalon.store.atomic import make_folder, refuse_unwritable
 from jalon.store.retention import Saved, superfluous
+from jalon.store.writer import BackgroundWriter, Outcome
 
 
 class ModelCheckpoint(Callback):
     """Save the model as training goes on: each time, or only when a metric has improved.
 
     A file is either whole or not there: it is written beside its final name and then renamed, and old files are deleted
-    after that. A value improves where it beats the best so far; NaN never does, and an epoch that does not report the
-    metric, as one without validation, saves nothing that depends on it. A save that fails, as on a full disk, leaves the
-    old file in place and the best value as it was; a warning says so, and training goes on.
+    after that. Training waits only while the model is copied; another thread writes the copy. The next save, the end of
+    training and an exception wait for it.
+
+    A value improves where it beats the best so far; NaN never does, and an epoch that does not report the metric, as one
+    without validation, saves nothing that depends on it. A save that fails, as on a full disk, leaves the old file in
+    place and the best value as it was; a warning says so, and training goes on.
 
     Args:
         filepath: Where to. Its suffix names the format, one that the trainer can write (``.safetensors``, ``.h5`` or
@@ -109,6 +116,8 @@ class ModelCheckpoint(Callback):
         self._epoch: int | None = None
         self._last_batch: int | None = None
         self._troubled: set[str] = set()
+        self._writer = BackgroundWriter()
+        self._pending: deque[_Pending] = deque()
 
     def _refuse_contradictions(self, who: str, names: list[str]) -> None:
         """Refuse arguments that do not go together, whatever is going to be trained."""
@@ -138,7 +147,8 @@ class ModelCheckpoint(Callback):
 
     @property
     def best(self) -> float | None:
-        """The best value so far, of the first monitor where there are several."""
+        """The best value so far that is in a file, of the first monitor where there are several."""
+        self._settle()
         return self._tracks[0].monitor.best
 
     @best.setter
@@ -196,8 +206,20 @@ class ModelCheckpoint(Callback):
         if self._ticker.after_epoch(now=self.run.clock.monotonic()):
             self._consider_all(_Moment(epoch, None, dict(logs or {})))
 
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """Wait until the last save is on the disk."""
+        self._settle()
+
+    def close(self) -> None:
+        """Wait until what was saved is on the disk, and end the thread that writes."""
+        try:
+            self._settle()
+        finally:
+            self._writer.close()
+
     def state_dict(self) -> dict[str, Any]:
         """Return the best values, the files written and what was counted."""
+        self._settle()
         return {
             "tracks": {
                 track.monitor.name: {
@@ -235,6 +257,7 @@ class ModelCheckpoint(Callback):
     # ---- one save ----------------------------------------------------------------------------------------------------
 
     def _consider_all(self, at: _Moment) -> None:
+        self._settle()
         for track in self._tracks:
             self._consider(track, at)
 
@@ -246,8 +269,8 @@ class ModelCheckpoint(Callback):
             return
         file = Saved(path, None if value is None or math.isnan(value) else value)
         improved = self._compares and value is not None and monitor.improves(value, monitor.best)
-        if self._wants(track, file, at, improved=improved) and self._write(monitor.name, file, at):
-            self._keep(track, file, at, improved=improved)
+        if self._wants(track, file, at, improved=improved):
+            self._start(track, file, at, improved=improved)
 
     def _read(self, monitor: Monitor, at: _Moment) -> float | None:
         if at.batch is not None and monitor.name not in at.logs:
@@ -291,21 +314,33 @@ class ModelCheckpoint(Callback):
     def _superfluous(self, saved: list[Saved], monitor: Monitor) -> list[Saved]:
         return superfluous(saved, keep_last=self.keep_last, keep_best=self.keep_best, direction=monitor.direction or "min")
 
-    def _write(self, monitor: str, file: Saved, at: _Moment) -> bool:
+    def _start(self, track: _Track, file: Saved, at: _Moment, *, improved: bool) -> None:
+        """Copy the model and have the copy written."""
         if not self.run.is_main:
-            return True
-        about = {"epoch": at.epoch, "monitor": monitor, "value": file.value}
+            self._keep(track, file, at, improved=improved)
+            return
+        about = {"epoch": at.epoch, "monitor": track.monitor.name, "value": file.value}
         if at.batch is not None:
             about["batch"] = at.batch
-        try:
-            make_folder(file.path.parent)
-            self.trainer.save(file.path, weights_only=self.save_weights_only, about=about)
-        except OSError as exc:
-            self._warn_once(monitor, SaveFailed, _failure(type(self).__name__, file.path, at, exc))
-            return False
-        self._troubled.discard(monitor)
-        self._say(at, f"finished saving model to {file.path}")
-        return True
+        write = self.trainer.freeze(weights_only=self.save_weights_only, about=about)
+        outcome = self._writer.submit(partial(_write, write, file.path))
+        self._pending.append(_Pending(track, file, at, improved, outcome))
+
+    def _settle(self) -> None:
+        """Wait for what is being written, and draw the consequences."""
+        while self._pending:
+            save = self._pending[0]
+            fault = save.outcome.exception()
+            self._pending.popleft()
+            if fault is None:
+                self._troubled.discard(save.track.monitor.name)
+                self._say(save.at, f"finished saving model to {save.file.path}")
+                self._keep(save.track, save.file, save.at, improved=save.improved)
+            elif isinstance(fault, OSError):
+                failure = _failure(type(self).__name__, save.file.path, save.at, fault)
+                self._warn_once(save.track.monitor.name, SaveFailed, failure)
+            else:
+                raise fault
 
     def _keep(self, track: _Track, file: Saved, at: _Moment, *, improved: bool) -> None:
         track.saved = track.with_newest(file)
@@ -365,6 +400,17 @@ class _Moment:
     logs: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """Is a save under way."""
+
+    track: _Track
+    file: Saved
+    at: _Moment
+    improved: bool
+    outcome: Outcome
+
+
 class _Template:
     """Is a path with fields to fill in.
 
@@ -409,6 +455,11 @@ class _Template:
     def filled(self, values: Mapping[str, Any]) -> Path:
         """Return the path with its fields filled in."""
         return Path(self.text.format_map(values))
+
+
+def _write(write: Write, path: Path) -> None:
+    make_folder(path.parent)
+    write(path)
 
 
 def _fields(template: str) -> Iterator[str]:

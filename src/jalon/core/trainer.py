@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from jalon.errors import NotReady
 
 Direction = Literal["min", "max"]
+Write = Callable[[Path], None]
+"""Writes what was frozen to a path, whose suffix names the format."""
 Snapshot = Any
 """Weights kept for later by ``snapshot_weights``: a mapping of names to arrays or tensors of the framework."""
 
@@ -65,12 +67,13 @@ class TrainerAdapter(ABC):
         """
 
     @abstractmethod
-    def save(self, path: Path, *, weights_only: bool, about: Mapping[str, Any]) -> None:
-        """Write the model to a file that is either whole or not there.
+    def freeze(self, *, weights_only: bool, about: Mapping[str, Any]) -> Write:
+        """Copy the model as it is now, and return what writes the copy to a file that is either whole or not there.
+
+        Training may go on before the copy is written, and another thread may write it.
 
         Args:
-            path: Where to; its suffix names the format.
-            weights_only: Leave out what only goes on training needs, as the optimizer's state.
+            weights_only: Leave out what only going on needs, as the optimizer's state.
             about: JSON values to store beside the weights, as the epoch and the metric.
         """
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from jalon.core.run import Run
-from jalon.core.trainer import Direction, TrainerAdapter
+from jalon.core.trainer import Direction, TrainerAdapter, Write
+from jalon.store import atomic
 
 Weights = dict[str, NDArray[Any]]
 
@@ -95,17 +95,16 @@ class FakeTrainer(TrainerAdapter):
         for name, value in self.weights.items():
             np.copyto(value, np.asarray(snapshot[name]))
 
-    def save(self, path: Path, *, weights_only: bool, about: Mapping[str, Any]) -> None:
-        """Write weights and ``about``, and unless ``weights_only`` the rates and the iterations, as one JSON object."""
+    def freeze(self, *, weights_only: bool, about: Mapping[str, Any]) -> Write:
+        """Copy weights and ``about``, and unless ``weights_only`` the rates and the iterations; written as one JSON object."""
         content: dict[str, Any] = {
             "weights": {name: value.tolist() for name, value in self.named_weights()},
             "about": dict(about),
         }
         if not weights_only:
-            content |= {"learning_rates": self._rates, "iterations": self._iterations}
-        unfinished = path.with_name(f".{path.name}.tmp")
-        unfinished.write_text(json.dumps(content))
-        unfinished.replace(path)
+            content |= {"learning_rates": list(self._rates), "iterations": self._iterations}
+        text = json.dumps(content)
+        return lambda path: atomic.write_bytes(path, [text.encode()])
 
     def named_weights(self) -> Iterator[tuple[str, NDArray[Any]]]:
         yield from self.weights.items()

@@ -100,6 +100,21 @@ def test_weights_alone_cannot_be_resumed_from(trained, tmp_path):
         trained.load(tmp_path / "w.safetensors")
 
 
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_what_is_frozen_does_not_change_with_the_model(trained, digits, tmp_path, suffix):
+    """A model frozen and written later is the model of that moment, its optimizer included."""
+    before, iterations = trained.get_weights(), trained.optimizer.iterations
+    write = trained.trainer_adapter().freeze(weights_only=False, about={})
+    trained.fit(*digits, verbose=0)
+
+    write(tmp_path / f"model{suffix}")
+
+    other = jalon.Model(network()).compile("adam", "cross_entropy")
+    other.load(tmp_path / f"model{suffix}")
+    assert iterations == other.optimizer.iterations
+    assert all(np.array_equal(one, two) for one, two in zip(before, other.get_weights(), strict=True))
+
+
 def test_another_models_file_is_refused_and_nothing_is_changed(trained, tmp_path):
     """A file whose weights do not fit names the differences, and the model stays as it was."""
     trained.save_weights(tmp_path / "w.safetensors")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from jalon.core.trainer import Direction, TrainerAdapter
+from jalon.core.trainer import Direction, TrainerAdapter, Write
+from jalon.engines.torch import saving
 from jalon.engines.torch.formats import SUFFIXES
 from jalon.engines.torch.structures import as_host
 
@@ -71,8 +71,8 @@ class TorchAdapter(TrainerAdapter):
     def restore_weights(self, snapshot: dict[str, Tensor]) -> None:
         self.model.module.load_state_dict(snapshot)
 
-    def save(self, path: Path, *, weights_only: bool, about: Mapping[str, Any]) -> None:
-        self.model.write(path, weights_only=weights_only, about=about)
+    def freeze(self, *, weights_only: bool, about: Mapping[str, Any]) -> Write:
+        return saving.freeze(self.model, weights_only=weights_only, about=about)
 
     def named_weights(self) -> Iterator[tuple[str, Any]]:
         for name, value in self.model.module.state_dict().items():

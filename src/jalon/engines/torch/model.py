@@ -372,10 +372,6 @@ class Model:
         """
         self._write_checked(Path(filepath), overwrite, weights_only=True)
 
-    def write(self, path: Path, *, weights_only: bool, about: Mapping[str, Any]) -> None:
-        """Write a checkpoint with what is told about it."""
-        saving.write(self, path, weights_only=weights_only, about=about)
-
     def load_weights(self, filepath: str | Path) -> None:
         """Read weights and transforms alone; the optimizer stays as it is, fresh after ``compile`` (a warm start).
 
@@ -594,7 +590,7 @@ class Model:
     def _write_checked(self, path: Path, overwrite: bool, *, weights_only: bool) -> None:
         if path.exists() and not overwrite:
             raise ArgumentError(f"{path} exists. Received: overwrite=False.")
-        self.write(path, weights_only=weights_only, about={})
+        saving.freeze(self, weights_only=weights_only, about={})(path)
 
     def _compiled(self, method: str) -> Objective:
         if self._objective is None:

@@ -11,30 +11,29 @@ import torch
 from torch import Tensor, nn
 
 from jalon import callbacks
+from jalon.core.trainer import Write
 from jalon.core.transform import Transform
-from jalon.engines.torch.formats import SUFFIXES, Checkpoint, read_checkpoint, write_checkpoint
+from jalon.engines.torch.formats import Checkpoint, read_checkpoint, write_checkpoint
 from jalon.errors import ArgumentError, CheckpointError, CheckpointMismatch
 
 if TYPE_CHECKING:
     from jalon.engines.torch.model import Model
 
 
-def write(model: Model, path: Path, *, weights_only: bool, about: Mapping[str, Any]) -> None:
-    """Write a model to a file that is either whole or not there.
+def freeze(model: Model, *, weights_only: bool, about: Mapping[str, Any]) -> Write:
+    """Copy a model as it is now, and return what writes the copy to a file that is either whole or not there.
 
     Args:
         model: The model.
-        path: Where to; its suffix names the format.
         weights_only: Leave out the optimizer's state.
         about: JSON values to store beside the weights.
     """
-    if path.suffix not in SUFFIXES:
-        raise ArgumentError(f"A PyTorch model is saved as {', '.join(SUFFIXES)}. Received: {str(path)!r}.")
     told = dict(about)
     if model.transforms:
         told["transforms"] = [_described(transform) for transform in model.transforms]
-    optimizer = None if weights_only or not model.is_compiled else model.optimizer.state_dict()
-    write_checkpoint(path, Checkpoint(dict(model.module.state_dict()), optimizer, told))
+    optimizer = None if weights_only or not model.is_compiled else _copied(model.optimizer.state_dict())
+    checkpoint = Checkpoint(_copied(model.module.state_dict()), optimizer, told)
+    return lambda path: write_checkpoint(path, checkpoint)
 
 
 def read(model: Model, path: Path, *, optimizer: bool) -> None:
@@ -91,6 +90,17 @@ def put_weights(module: nn.Module, weights: list[Any]) -> None:
             raise ArgumentError(f"set_weights: {name} has shape {tuple(value.shape)}. Received: {np.shape(given)}.")
     for value, given in zip(own.values(), weights, strict=True):
         value.copy_(torch.as_tensor(np.asarray(given)))
+
+
+def _copied(value: Any) -> Any:
+    """Return a state of its own, on the host: its tensors, dicts and lists do not change with the model."""
+    if isinstance(value, Tensor):
+        return value.detach().clone() if value.device.type == "cpu" else value.detach().cpu()
+    if isinstance(value, Mapping):
+        return {key: _copied(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_copied, value))
+    return value
 
 
 def _described(transform: Transform) -> dict[str, Any]:
