@@ -264,12 +264,16 @@ class ModelCheckpoint(Callback):
     def _consider(self, track: _Track, at: _Moment) -> None:
         monitor = track.monitor
         value = self._read(monitor, at) if self._compares else scalar(at.logs.get(monitor.name))
+        improved = self._compares and value is not None and monitor.improves(value, monitor.best)
+        if self.save_best_only and not improved:
+            if monitor.name in at.logs:
+                self._say(at, f"{monitor.name} did not improve from {_told(monitor.best)}")
+            return
         path = self._path(monitor.name, at)
         if path is None:
             return
         file = Saved(path, None if value is None or math.isnan(value) else value)
-        improved = self._compares and value is not None and monitor.improves(value, monitor.best)
-        if self._wants(track, file, at, improved=improved):
+        if self._wants(track, file, at):
             self._start(track, file, at, improved=improved)
 
     def _read(self, monitor: Monitor, at: _Moment) -> float | None:
@@ -289,16 +293,12 @@ class ModelCheckpoint(Callback):
             values[named.name] = value
         return self._template.filled(values)
 
-    def _wants(self, track: _Track, file: Saved, at: _Moment, *, improved: bool) -> bool:
-        """Return whether to save, and say why."""
+    def _wants(self, track: _Track, file: Saved, at: _Moment) -> bool:
+        """Return whether to save what is good enough to be, and say why."""
         name, best = track.monitor.name, track.monitor.best
-        told = "None" if best is None else f"{best:.5f}"
         if self.save_best_only:
-            if improved:
-                self._say(at, f"{name} improved from {told} to {file.value:.5f}, saving model to {file.path}")
-            elif name in at.logs:
-                self._say(at, f"{name} did not improve from {told}")
-            return improved
+            self._say(at, f"{name} improved from {_told(best)} to {file.value:.5f}, saving model to {file.path}")
+            return True
         if self.keep_best is not None and not self._would_stay(track, file):
             self._say(at, f"{name} is not among the best {self.keep_best}")
             return False
@@ -455,6 +455,10 @@ class _Template:
     def filled(self, values: Mapping[str, Any]) -> Path:
         """Return the path with its fields filled in."""
         return Path(self.text.format_map(values))
+
+
+def _told(best: float | None) -> str:
+    return "None" if best is None else f"{best:.5f}"
 
 
 def _write(write: Write, path: Path) -> None:

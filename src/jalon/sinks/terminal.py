@@ -152,8 +152,7 @@ class Bar:
 
     def say(self, message: str) -> None:
         """Write a message in place of the moving line."""
-        self._clear()
-        self._writer.put(self._new_line() + message + "\n")
+        self._writer.put(self._cleared() + self._new_line() + message + "\n")
 
     def close(self) -> None:
         """End the moving line where it stands and leave the streams as they were."""
@@ -166,14 +165,14 @@ class Bar:
                 self._writer.put("\n")
 
     def _make_room(self, text: str) -> None:
-        self._clear()
+        if self._moving:
+            self._writer.put(self._cleared())
         if text:
             self._within_line = not text.endswith("\n")
 
-    def _clear(self) -> None:
-        if self._moving:
-            self._moving = False
-            self._writer.put(TO_LINE_START + ERASE_TO_LINE_END)
+    def _cleared(self) -> str:
+        moving, self._moving = self._moving, False
+        return TO_LINE_START + ERASE_TO_LINE_END if moving else ""
 
     def _new_line(self) -> str:
         within, self._within_line = self._within_line, False

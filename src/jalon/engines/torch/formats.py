@@ -168,6 +168,8 @@ def _on_host(value: Any, name: str) -> Tensor:
     if not isinstance(value, Tensor) or value.layout is not torch.strided or value.is_quantized or value.is_meta:
         what = f"a {value.layout} tensor" if isinstance(value, Tensor) else f"a {type(value).__name__}"
         raise ArgumentError(f"{name!r} cannot be saved: it is {what}. Weights are saved as dense tensors with values.")
+    if value.is_cpu and value.is_contiguous() and value.numel() != 1 and not (value.is_conj() or value.is_neg()):
+        return value.detach() if value.requires_grad else value
     host = value.detach().resolve_conj().resolve_neg().cpu().contiguous()
     if host.numel() == 1:
         return host.reshape(()).reshape(host.shape)  # a single value is contiguous at any stride, and torch minds the stride
