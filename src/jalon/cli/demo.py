@@ -53,9 +53,10 @@ def demo(*, epochs: Annotated[int, Parameter(validator=Number(gte=1))] = 50, fol
     """
     for package in ("torch", "sklearn"):
         require(package, extra="demo", who="jalon demo")
-    from jalon.engines.torch.demo import digits, network
+    from jalon.engines.torch.demo import digits, network, use_one_thread
     from jalon.engines.torch.model import Model
 
+    use_one_thread()
     data = digits(seed=SEED)
     model = Model(network(seed=SEED)).compile(optimizer="adam", loss="cross_entropy", metrics=["accuracy"])
     model.optimizer.learning_rate = 0.005  # fast enough to need a reduction on the way

@@ -42,6 +42,11 @@ def digits(*, seed: int) -> Digits:
     return Digits(x_train, y_train, x_val, y_val)
 
 
+def use_one_thread() -> None:
+    """Compute on one thread: for a network this small, several only wait for each other."""
+    torch.set_num_threads(1)
+
+
 def network(*, seed: int) -> torch.nn.Module:
     """Return a network of one hidden layer for the digits.
 
