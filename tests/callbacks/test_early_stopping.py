@@ -266,12 +266,12 @@ def test_a_resume_decides_as_one_training(cut, restore):
 
 def test_a_stop_is_remembered(capsys):
     """A training that had stopped when its state was saved tells so at its end."""
-    stopped, resumed = (EarlyStopping("loss", patience=2, verbose=1) for _ in range(2))
+    stopped, resumed = (EarlyStopping("loss", patience=1, verbose=1) for _ in range(2))
     play(stopped, losses(1.0, 1.0, 1.0))
     told = capsys.readouterr().out
     play(resumed, [], state=CallbackList(stopped).state_dict())
 
-    assert "Epoch 3: early stopping\n" == told == capsys.readouterr().out
+    assert "Epoch 2: early stopping\n" == told == capsys.readouterr().out
 
 
 def test_it_adds_no_metric():

@@ -208,12 +208,13 @@ def test_one_instance_serves_several_trainings():
 
 
 @pytest.mark.parametrize("cut", range(1, 13))
-def test_a_resume_decides_as_one_training(cut):
+@pytest.mark.parametrize(("patience", "cooldown", "different"), [(1, 2, 7), (3, 0, 4)])
+def test_a_resume_decides_as_one_training(cut, patience, cooldown, different):
     """Cut at any epoch and gone on with its state, the rate is the same in every epoch."""
     script = losses(*[2.0] * 4, 1.0, *[1.5] * 8)
 
     def reducer():
-        return ReduceLROnPlateau("loss", factor=0.5, patience=1, cooldown=2)
+        return ReduceLROnPlateau("loss", factor=0.5, patience=patience, cooldown=cooldown)
 
     trainer, first = FakeTrainer(), reducer()
     expected = play(reducer(), script).history["learning_rate"]
@@ -222,7 +223,7 @@ def test_a_resume_decides_as_one_training(cut):
     after = play(reducer(), script[cut:], first_epoch=cut, state=state, trainer=trainer)
 
     assert expected == before.history["learning_rate"] + after.history["learning_rate"]
-    assert 7 == len(set(expected))
+    assert different == len(set(expected))
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,10 @@ FORMAT = 1
 RESERVED = "jalon:"
 """How names begin that are not those of weights."""
 
+_SMALL_BYTES = 1 << 20
+_PLAIN_TYPES = (torch.float32, torch.int64, torch.float64)
+"""Types whose numpy arrays give their bytes without a detour."""
+
 Chunks = Iterable[bytes | memoryview]
 Tensors = dict[str, Tensor]
 
@@ -159,9 +163,22 @@ def _refuse_newer(version: int) -> None:
 
 def _sha256(text: str, data: Iterable[memoryview]) -> str:
     digest = hashlib.sha256(text.encode())
-    for one in data:
+    for one in _in_large_pieces(data):
         digest.update(one)
     return digest.hexdigest()
+
+
+def _in_large_pieces(data: Iterable[memoryview]) -> Iterator[bytes | memoryview]:
+    """Yield the same bytes with small pieces joined: each call that lets other threads run may have to wait to go on."""
+    small = bytearray()
+    for one in data:
+        if len(one) < _SMALL_BYTES:
+            small += one
+            continue
+        yield bytes(small)
+        small.clear()
+        yield one
+    yield bytes(small)
 
 
 def _on_host(value: Any, name: str) -> Tensor:
@@ -177,6 +194,8 @@ def _on_host(value: Any, name: str) -> Tensor:
 
 
 def _bytes_of(value: Tensor) -> memoryview:
+    if value.ndim and value.dtype in _PLAIN_TYPES and value.numel():
+        return value.numpy().data.cast("B")
     return value.reshape(-1).view(torch.uint8).numpy().data
 
 
