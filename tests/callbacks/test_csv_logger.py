@@ -268,7 +268,7 @@ def test_nothing_is_touched_when_another_callback_refuses(path):
     path.write_text("the last one")
 
     class Refuses(Callback):
-        def validate(self):
+        def check_setup(self):
             raise ArgumentError("no")
 
     with pytest.raises(ArgumentError, match=r"^no$"):

@@ -230,11 +230,11 @@ def test_an_observer_adds_no_metric_that_hides_a_wrong_monitor():
 
 
 def test_a_callback_may_refuse_before_training():
-    """What a callback's validate() raises ends it before any hook, with run and model in place."""
+    """What a callback's check_setup() raises ends it before any hook, with run and model in place."""
     recorder = Recorder()
 
     class Refuses(Callback):
-        def validate(self):
+        def check_setup(self):
             raise ArgumentError(f"{self.trainer.learning_rates()} will not do")
 
     with pytest.raises(ArgumentError, match=r"\[0.001\] will not do"):
@@ -308,3 +308,19 @@ def test_a_direction_is_taken_from_the_metric():
     play(stopper, [{"accuracy": 0.1}, {"accuracy": 0.9}, {"accuracy": 0.5}], trainer=trainer)
 
     assert 0.9 == stopper.best
+
+
+def test_a_callback_may_keep_a_run_and_a_model_of_its_own():
+    """A callback written elsewhere may assign self.run, self.model and self.trainer; it still runs, and is still credited."""
+
+    class Elsewhere(Callback):
+        def set_model(self, model):
+            self.model = model
+
+        def on_train_begin(self, logs=None):
+            self.run, self.trainer = "a run of another service", None
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = self.run == "a run of another service"
+
+    assert "Elsewhere set model.stop_training" == play(Elsewhere(), [{"loss": 1.0}] * 3).stop_reason

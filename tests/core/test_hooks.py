@@ -52,7 +52,7 @@ class Foreign(Lean):
 
 
 class Dozing(NewName):
-    def skips(self, hook):
+    def skips_hook(self, hook):
         return hook == "on_train_batch_end"
 
 
@@ -121,7 +121,7 @@ def test_an_attribute_of_the_instance_takes_part():
 
 
 def test_an_instance_may_sit_a_hook_out():
-    """A callback whose skips() says so takes no part in a hook that its class overrides."""
+    """A callback whose skips_hook() says so takes no part in a hook that its class overrides."""
     assert implementation(Dozing(), "on_train_batch_end") is None
 
 

@@ -50,7 +50,7 @@ class CSVLogger(Callback):
         self.append = append
         self._table: CsvFile | None = None
 
-    def validate(self) -> None:
+    def check_setup(self) -> None:
         """Refuse a file that cannot be written or, with ``append``, one that holds something else."""
         if not self.run.is_main:
             return

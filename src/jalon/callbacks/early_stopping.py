@@ -85,7 +85,7 @@ class EarlyStopping(Callback):
         """The best value so far."""
         return self._monitor.best
 
-    def monitors(self) -> Iterable[Monitor]:
+    def awaited_metrics(self) -> Iterable[Monitor]:
         return (self._monitor,)
 
     def on_train_begin(self, logs: Logs | None = None) -> None:

@@ -155,17 +155,17 @@ class ModelCheckpoint(Callback):
     def best(self, value: float | None) -> None:
         self._tracks[0].monitor.best = value
 
-    def skips(self, hook: str) -> bool:
+    def skips_hook(self, hook: str) -> bool:
         """Return whether a hook is not needed at this cadence."""
         unused = ("on_epoch_end",) if self._ticker.cadence.by_batch else ("on_train_batch_end", "on_epoch_begin")
         return hook in unused and getattr(type(self), hook) is getattr(ModelCheckpoint, hook)
 
-    def monitors(self) -> Iterable[Monitor]:
+    def awaited_metrics(self) -> Iterable[Monitor]:
         """Return the metrics that are compared, and those that ``filepath`` names."""
         compared = [track.monitor for track in self._tracks] if self._compares else []
         return (*compared, *self._named)
 
-    def validate(self) -> None:
+    def check_setup(self) -> None:
         """Refuse a format that the trainer cannot write, and a place where nothing can be written."""
         who, suffixes = type(self).__name__, self.trainer.suffixes
         if self._template.suffix not in suffixes:

@@ -64,7 +64,7 @@ class ProgbarLogger(Callback):
         self._begin_count("", None)
         self._due = inf
 
-    def skips(self, hook: str) -> bool:
+    def skips_hook(self, hook: str) -> bool:
         """Return whether nothing is shown: ``verbose=0``, or another process is the one that writes."""
         return not self.params.get("verbose", 1) or not self.run.is_main
 
@@ -140,7 +140,7 @@ class ProgbarLogger(Callback):
 
     def _open(self) -> None:
         self.close()
-        if sys.stdout is None or self.skips("on_train_begin"):
+        if sys.stdout is None or self.skips_hook("on_train_begin"):
             return
         self._display = display_for(sys.stdout, self.params.get("verbose", 1), self._clock)
         self._speaker, self.run.speaker = self.run.speaker, self._say

@@ -86,10 +86,10 @@ class ReduceLROnPlateau(Callback):
         """The best value so far."""
         return self._monitor.best
 
-    def monitors(self) -> Iterable[Monitor]:
+    def awaited_metrics(self) -> Iterable[Monitor]:
         return (self._monitor,)
 
-    def validate(self) -> None:
+    def check_setup(self) -> None:
         """Warn where the rate starts so low that it can never be reduced."""
         start = max(self.trainer.learning_rates(), default=0.0)
         if start > 0 and not self._reducible(start):

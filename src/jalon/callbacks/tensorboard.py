@@ -90,7 +90,7 @@ class TensorBoard(Callback):
         self._batch_began = self._epoch_began = 0.0
         self._epoch_first_step = 0
 
-    def skips(self, hook: str) -> bool:
+    def skips_hook(self, hook: str) -> bool:
         if self._run is not None and not self._run.is_main:
             return True
         if getattr(type(self), hook) is not getattr(TensorBoard, hook):
@@ -103,7 +103,7 @@ class TensorBoard(Callback):
         }
         return not needed.get(hook, True)
 
-    def validate(self) -> None:
+    def check_setup(self) -> None:
         if self.run.is_main:
             for part in ("train", "validation"):
                 _refuse_unwritable(Path(self.log_dir, part), self.log_dir)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from jalon.core.hooks import default
@@ -13,6 +13,20 @@ if TYPE_CHECKING:
     from jalon.core.trainer import TrainerAdapter
 
 Logs = dict[str, Any]
+
+if TYPE_CHECKING:
+    _shadowable = property
+else:
+
+    class _shadowable:
+        """Is a property that an instance may shadow: callbacks written elsewhere keep a ``run`` or a ``model`` of their own."""
+
+        def __init__(self, get: Callable[[Any], Any]) -> None:
+            self._get = get
+            self.__doc__ = get.__doc__
+
+        def __get__(self, instance: Any, owner: type) -> Any:
+            return self if instance is None else self._get(instance)
 
 
 class Callback:
@@ -49,19 +63,19 @@ class Callback:
     _model: Any = None
     _run: Run | None = None
 
-    @property
+    @_shadowable
     def model(self) -> Any:
         """What the user trains, with Keras's names (``stop_training``, ``optimizer.learning_rate``, ``save`` …)."""
         return self._model
 
-    @property
+    @_shadowable
     def run(self) -> Run:
         """The running training, shared by all callbacks of one model."""
         if self._run is None:
             self._run = run_of(self._model)
         return self._run
 
-    @property
+    @_shadowable
     def trainer(self) -> TrainerAdapter:
         """What a callback may ask of what is being trained, in any framework."""
         return self.run.trainer
@@ -78,15 +92,15 @@ class Callback:
         """Take the run that a driver of jalon's conducts."""
         self._run = run
 
-    def skips(self, hook: str) -> bool:
+    def skips_hook(self, hook: str) -> bool:
         """Return whether this instance has nothing to do in a hook that its class overrides."""
         return False
 
-    def monitors(self) -> Iterable[Monitor]:
+    def awaited_metrics(self) -> Iterable[Monitor]:
         """Return the metrics that this callback waits for, so that they can be checked before the first step."""
         return ()
 
-    def validate(self) -> None:
+    def check_setup(self) -> None:
         """Refuse a setup that cannot work. Called with run and model in place, before anything is opened or written."""
 
     def state_dict(self) -> dict[str, Any]:

@@ -110,9 +110,9 @@ class CallbackList:
         for callback in self.callbacks:
             if isinstance(callback, Callback):
                 if metrics_are_known:
-                    for monitor in callback.monitors():
+                    for monitor in callback.awaited_metrics():
                         monitor.prepare(trainer)
-                callback.validate()
+                callback.check_setup()
             if getattr(callback, "adds_metrics", True) and implementation(callback, "on_epoch_end") is not None:
                 metrics_are_known = False
 

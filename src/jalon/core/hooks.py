@@ -91,9 +91,9 @@ def implementation(callback: object, name: str) -> BoundHook | None:
     """Return the bound method with which a callback takes part in a hook, or ``None``.
 
     A hook with an older name is taken under that name where only that one is overridden. A callback may say by
-    ``skips(name)`` that this instance has nothing to do in a hook that its class overrides.
+    ``skips_hook(name)`` that this instance has nothing to do in a hook that its class overrides.
     """
-    skips = getattr(callback, "skips", None)
+    skips = getattr(callback, "skips_hook", None)
     if skips is not None and skips(name):
         return None
     for candidate in (name, HOOKS[name].alias):
