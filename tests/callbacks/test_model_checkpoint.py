@@ -711,7 +711,10 @@ for path in map(Path, sys.argv[1:]):
             train([Tells(), ModelCheckpoint(path)], losses(*range(10_000)))
             os._exit(1)
         os.read(reading, 1 + kill % 3)
-        time.sleep(chance.uniform(0, 0.003))
+        if kill % 2:
+            while not list(path.parent.glob(f".{{path.name}}.tmp-{{child}}-*")):
+                pass  # until the child is in the middle of a save
+        time.sleep(chance.uniform(0, 0.002))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         os.close(reading), os.close(writing)
