@@ -646,6 +646,7 @@ X, Y = np.zeros((20, 64), "float32"), np.zeros(20, "int64")
         ({"x": X, "y": Y, "validation_freq": 0}, ArgumentError, "validation_freq"),
         ({"x": X, "y": Y, "batch_size": 0}, ArgumentError, "batch_size must be a positive"),
         ({"x": X, "y": Y, "epochs": 1, "initial_epoch": 2}, ArgumentError, "initial_epoch=2"),
+        ({"x": X, "y": Y, "epochs": "5"}, ArgumentError, "epochs='5'"),
         ({"x": X, "y": Y, "precision": "half"}, ArgumentError, "mixed_bfloat16"),
         ({"x": X, "y": Y, "class_weight": {"a": 1}}, ArgumentError, "class_weight must map"),
         ({"x": np.array(["a"] * 20), "y": Y}, DataError, "must hold numbers"),

@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 import jalon
-from jalon.callbacks import Callback, ModelCheckpoint, Standardize, Transform
+from jalon.callbacks import Callback, CSVLogger, ModelCheckpoint, ProgbarLogger, Standardize, TensorBoard, Transform
 from jalon.errors import ArgumentError, CheckpointError, CheckpointMismatch
 
 SUFFIXES = [".safetensors", ".h5", ".pt"]
@@ -255,8 +255,16 @@ def test_summary_names_layers_and_counts_parameters(trained, capsys):
     assert "Parameters: 1,242" in printed
 
 
-def test_a_model_can_be_pickled(trained, digits):
-    """A compiled model goes through pickle, as to another process."""
+def test_a_model_can_be_pickled(trained, digits, tmp_path):
+    """A trained model goes through pickle, as to another process, whatever wrote files while it trained."""
+    writers = [
+        ModelCheckpoint(tmp_path / "m.pt"),
+        CSVLogger(tmp_path / "log.csv"),
+        TensorBoard(tmp_path / "logs"),
+        ProgbarLogger(),
+    ]
+    trained.fit(*digits, validation_split=0.2, callbacks=writers)
+
     copy = pickle.loads(pickle.dumps(trained))
 
     assert np.array_equal(trained.predict(digits[0], verbose=0), copy.predict(digits[0], verbose=0))

@@ -247,8 +247,11 @@ class Model:
         """
         objective = self._compiled("fit")
         _refuse_many_processes()
-        if epochs < initial_epoch:
-            raise ArgumentError(f"Model.fit: epochs={epochs} ends before initial_epoch={initial_epoch}.")
+        if not all(isinstance(number, int) and number >= 0 for number in (epochs, initial_epoch)) or epochs < initial_epoch:
+            raise ArgumentError(
+                "Model.fit: epochs and initial_epoch must be whole numbers from 0, and epochs not less than initial_epoch. "
+                f"Received: epochs={epochs!r}, initial_epoch={initial_epoch!r}."
+            )
         if not objective.has_loss and not self.reports_its_own_metrics:
             raise ArgumentError("Model.fit: there is nothing to train towards. Pass loss= to compile, or override train_step.")
         step_options = self._options.changed(
