@@ -14,7 +14,8 @@ from sklearn import metrics as sk
 from torch import nn
 
 from jalon.engines.torch.losses import resolve_loss
-from jalon.engines.torch.metrics import METRICS, Mean, Metric, check_metric_name, resolve_metric
+from jalon.engines.torch.metrics import METRICS, Metric, check_metric_name, resolve_metric
+from jalon.engines.torch.running import Mean
 from jalon.errors import ArgumentError, DataError, UnknownName
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -26,47 +25,13 @@ from jalon.engines.torch.data import DataReader, FitData
 from jalon.engines.torch.fit import FitLoop, evaluate, evaluating, predict, random_numbers_kept
 from jalon.engines.torch.objective import Objective, Tracker
 from jalon.engines.torch.optimizers import Optimizer, build_optimizer, check_optimizer_name
+from jalon.engines.torch.options import Options, Precision
 from jalon.engines.torch.sources import Source
 from jalon.engines.torch.structures import as_host, concatenated, describe, map_leaves, rows_of
 from jalon.engines.torch.summary import print_summary
 from jalon.errors import ArgumentError, DataError, NotReady
 
-Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 Verbose = Literal["auto", 0, 1, 2]
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """Is how a step is taken.
-
-    Args:
-        precision: ``"float32"``, or Keras's policies ``"mixed_bfloat16"`` and ``"mixed_float16"``.
-        gradient_accumulation_steps: Batches whose gradients are averaged for one step of the optimizer.
-        clipnorm: The greatest norm of each weight's gradient.
-    """
-
-    precision: Precision = "float32"
-    gradient_accumulation_steps: int = 1
-    clipnorm: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.precision not in get_args(Precision):
-            raise ArgumentError(f"precision must be one of {', '.join(get_args(Precision))}. Received: {self.precision!r}.")
-        if not isinstance(self.gradient_accumulation_steps, int) or self.gradient_accumulation_steps < 1:
-            raise ArgumentError(
-                f"gradient_accumulation_steps must be a positive whole number. Received: {self.gradient_accumulation_steps!r}."
-            )
-        if self.clipnorm is not None and not self.clipnorm > 0:
-            raise ArgumentError(f"clipnorm must be positive. Received: {self.clipnorm!r}.")
-
-    def changed(self, **given: Any) -> Options:
-        """Return the options with those replaced that were given."""
-        return replace(self, **{name: value for name, value in given.items() if value is not None})
-
-    @property
-    def autocast_dtype(self) -> torch.dtype | None:
-        """The type in which the module computes, where it is not its own."""
-        return {"mixed_bfloat16": torch.bfloat16, "mixed_float16": torch.float16}.get(self.precision)
 
 
 class Model:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from jalon.core.trainer import Direction
 from jalon.engines.torch.losses import Loss, resolve_loss
-from jalon.engines.torch.metrics import Mean, Metric, check_metric_name, resolve_metric
+from jalon.engines.torch.metrics import Metric, check_metric_name, resolve_metric
+from jalon.engines.torch.running import Mean
 from jalon.errors import ArgumentError, DataError
 
 WHERE = "Model.compile"
