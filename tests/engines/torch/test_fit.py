@@ -420,13 +420,32 @@ def test_evaluate_inside_a_batch_hook_leaves_training_alone(digits):
     """A callback may evaluate in mid-epoch: the epoch's own running values are not disturbed."""
     x, y = digits[0][:96], digits[1][:96]
 
-    def losses(callback):
-        model = jalon.Model(network()).compile("sgd", "cross_entropy")
+    def reported(callback):
+        model = jalon.Model(network()).compile("sgd", "cross_entropy", metrics=["accuracy"])
         if callback:
             callback = LambdaCallback(on_train_batch_end=lambda b, logs: model.evaluate(x, y, verbose=0))
-        return model.fit(x, y, epochs=2, seed=0, callbacks=callback or None, verbose=0).history["loss"]
+        return model.fit(x, y, epochs=2, seed=0, callbacks=callback or None, verbose=0).history
 
-    assert losses(None) == losses("evaluate")
+    assert reported(None) == reported("evaluate")
+
+
+def test_the_look_ahead_draws_no_random_numbers():
+    """The batch that is sent through before training leaves the random numbers to come as they were."""
+    drawn = []
+
+    class Noise(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(2, 1)
+
+        def forward(self, x):
+            drawn.append(torch.randn(()).item())
+            return self.linear(x)
+
+    jalon.Model(Noise()).compile("sgd", "mse").fit(X[:, :2], X[:, :1], verbose=0)
+
+    ahead, first = drawn
+    assert ahead == first
 
 
 # ---- what can be trained -----------------------------------------------------------------------------------------------
