@@ -91,8 +91,6 @@ class CallbackList:
                 fault = _attempt(entry.label, "on_exception", partial(entry.method, exc), fault)
         for callback in reversed(self.callbacks):
             fault = _attempt(self._labels[id(callback)], "close", partial(self._close, callback), fault)
-        if self.run is not None:
-            self.run.commits.clear()  # what is closed has nothing to commit, and a run may be kept or copied
         if fault is not None:
             try:
                 raise fault

@@ -225,6 +225,15 @@ def test_a_checkpoint_of_a_training_is_read_back_exactly(digits, tmp_path):
         assert all(np.array_equal(one, two) for one, two in zip(weights, read, strict=True))
 
 
+def test_the_last_line_names_the_file_of_the_last_epoch(digits, tmp_path, capsys):
+    """What the last epoch saved is on the disk before the end is told."""
+    model = jalon.Model(network()).compile("adam", "cross_entropy")
+    saver = ModelCheckpoint(tmp_path / "m.pt", save_best_only=True)
+    history = model.fit(*digits, validation_split=0.2, callbacks=saver, verbose=2)
+
+    assert f"Best val_loss {history.best.value:.4f} in epoch 1, kept in {tmp_path / 'm.pt'}" in capsys.readouterr().out
+
+
 def test_evaluate_returns_what_keras_returns(trained, digits):
     """A list, loss first; the loss alone where there is nothing else; a dict when asked."""
     listed = trained.evaluate(*digits, verbose=0)
