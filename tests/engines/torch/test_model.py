@@ -159,6 +159,33 @@ def test_get_and_set_weights_go_round(trained):
         trained.set_weights(before[1:])
 
 
+def test_early_stopping_restores_the_best_weights_from_a_saved_state(trained, digits):
+    """The best weights that EarlyStopping holds survive its state as plain arrays, and are put back at the end."""
+    best = trained.get_weights()
+    stopper = jalon.callbacks.EarlyStopping("loss", mode="min", restore_best_weights=True)
+    kept = {"state": None}
+
+    class Resume(Callback):
+        def on_train_begin(self, logs=None):
+            if kept["state"] is not None:
+                stopper.load_state_dict(kept["state"])
+
+        def on_epoch_end(self, epoch, logs=None):
+            if kept["state"] is None:
+                logs["loss"] = -1.0  # nothing later is better
+
+    class Keep(Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            kept["state"] = kept["state"] or stopper.state_dict()
+            kept.setdefault("weights", trained.get_weights())
+
+    trained.fit(*digits, callbacks=[Resume(), stopper, Keep()], verbose=0)
+    trained.fit(*digits, initial_epoch=1, epochs=3, callbacks=[stopper, Resume()], verbose=0)
+
+    assert not all(np.array_equal(one, two) for one, two in zip(best, trained.get_weights(), strict=True))
+    assert all(np.array_equal(one, two) for one, two in zip(kept["weights"], trained.get_weights(), strict=True))
+
+
 class Halve(Callback, Transform):
     """A transform of the user's own, with a state."""
 

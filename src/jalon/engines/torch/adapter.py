@@ -68,8 +68,8 @@ class TorchAdapter(TrainerAdapter):
             into[name].copy_(value)
         return into
 
-    def restore_weights(self, snapshot: dict[str, Tensor]) -> None:
-        self.model.module.load_state_dict(snapshot)
+    def restore_weights(self, snapshot: Mapping[str, Any]) -> None:
+        self.model.module.load_state_dict({name: torch.as_tensor(value) for name, value in snapshot.items()})
 
     def freeze(self, *, weights_only: bool, about: Mapping[str, Any]) -> Write:
         return saving.freeze(self.model, weights_only=weights_only, about=about)
