@@ -14,14 +14,12 @@ from jalon.callbacks.history import History
 from jalon.core.callback_list import CallbackList
 from jalon.core.logs import BatchLogs
 from jalon.core.run import Phase, Run
-from jalon.core.transform import Batch, Transform
+from jalon.core.transform import Transform
 from jalon.engines.torch.objective import Tracker
 from jalon.engines.torch.sources import Source
 
 if TYPE_CHECKING:
     from jalon.engines.torch.model import Model
-
-Step = Callable[[Batch], Any]
 
 
 @dataclass(slots=True)

@@ -59,11 +59,6 @@ class Objective:
         self.outputs: list[Output] = []
         self._only: Output | None = None
 
-    @property
-    def is_built(self) -> bool:
-        """Whether a batch has been seen."""
-        return bool(self.outputs)
-
     def build(self, outputs: Any, targets: Any) -> None:
         """Settle which loss and metrics belong to which output, and refuse what does not fit.
 
@@ -75,7 +70,7 @@ class Objective:
             DataError: Outputs and targets do not fit each other or the loss.
         """
         named = by_name(outputs)
-        wanted = self._paired(named, targets)
+        wanted = self.paired(named, targets)
         built = []
         for number, (name, output) in enumerate(named.items()):
             if name not in wanted:
@@ -91,7 +86,14 @@ class Objective:
         only = self._only
         if only is not None and only.loss is not None:
             return only.loss(outputs, targets, weights)
-        return self._sum({name: value for name, value, _ in self._each_loss(outputs, targets, weights)})
+        named = by_name(outputs)
+        wanted = self.paired(named, targets)
+        terms = [
+            part.loss(named[part.name], wanted[part.name], weights) * part.weight
+            for part in self.outputs
+            if part.loss is not None
+        ]
+        return torch.stack(terms).sum()
 
     def direction(self, metric: str) -> Direction | None:
         """Return whether less or more of a metric is better."""
@@ -102,19 +104,6 @@ class Objective:
                 if name == metric:
                     return measured.direction
         return None
-
-    def _sum(self, losses: Mapping[str, Tensor]) -> Tensor:
-        weights = {part.name: part.weight for part in self.outputs}
-        terms = [value * weights[name] for name, value in losses.items()]
-        return torch.stack(terms).sum()
-
-    def _each_loss(self, outputs: Any, targets: Any, weights: Tensor | None) -> list[tuple[str, Tensor, Output]]:
-        named, wanted = by_name(outputs), self._paired(by_name(outputs), targets)
-        return [
-            (part.name, part.loss(named[part.name], wanted[part.name], weights), part)
-            for part in self.outputs
-            if part.loss is not None
-        ]
 
     def _output(self, name: str, number: int, count: int, output: Tensor, target: Tensor) -> Output:
         loss = _spec_for(self._losses, name, number, count)
@@ -130,7 +119,12 @@ class Objective:
                 )
         return part
 
-    def _paired(self, outputs: Mapping[str, Tensor], targets: Any) -> dict[str, Tensor]:
+    def paired(self, outputs: Mapping[str, Tensor], targets: Any) -> dict[str, Tensor]:
+        """Return the target of each output, by the output's name.
+
+        Raises:
+            DataError: There are targets for other outputs than there are.
+        """
         wanted = by_name(targets)
         if len(outputs) == 1 and len(wanted) == 1:
             return dict(zip(outputs, wanted.values(), strict=True))
@@ -233,7 +227,7 @@ class Tracker:
     @torch.no_grad()
     def _update_each(self, outputs: Any, targets: Any, weights: Tensor | None, rows: int) -> None:
         named = by_name(outputs)
-        wanted = self.objective._paired(named, targets)
+        wanted = self.objective.paired(named, targets)
         for part in self.outputs:
             output, target = named[part.name].detach(), wanted[part.name]
             if part.name in self.output_losses and part.loss is not None:
