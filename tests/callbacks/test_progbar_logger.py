@@ -52,8 +52,11 @@ class NoModel(TrainerAdapter):
     def restore_weights(self, snapshot):
         pass
 
-    def freeze(self, *, weights_only, about):
-        return lambda path: None
+    def freeze(self, path, *, weights_only, about):
+        return lambda: None
+
+    def load(self, path):
+        pass
 
     def named_weights(self):
         return iter(())

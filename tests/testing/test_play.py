@@ -90,8 +90,8 @@ def test_a_save_is_json(tmp_path):
     trainer = FakeTrainer({"w": [1.0]}, learning_rates=[0.5])
     trainer.step()
 
-    trainer.freeze(weights_only=False, about={"epoch": 3})(tmp_path / "all.json")
-    trainer.freeze(weights_only=True, about={})(tmp_path / "weights.json")
+    trainer.freeze(tmp_path / "all.json", weights_only=False, about={"epoch": 3})()
+    trainer.freeze(tmp_path / "weights.json", weights_only=True, about={})()
 
     about = {"weights": {"w": [2.0]}, "about": {"epoch": 3}}
     assert about | {"learning_rates": [0.5], "iterations": 1} == json.loads((tmp_path / "all.json").read_text())

@@ -322,9 +322,16 @@ class ModelCheckpoint(Callback):
         about = {"epoch": at.epoch, "monitor": track.monitor.name, "value": file.value}
         if at.batch is not None:
             about["batch"] = at.batch
-        write = self.trainer.freeze(weights_only=self.save_weights_only, about=about)
-        outcome = self._writer.submit(partial(_write, write, file.path))
+        outcome = self._writer.submit(self._frozen(file.path, about))
         self._pending.append(_Pending(track, file, at, improved, outcome))
+
+    def _frozen(self, path: Path, about: Mapping[str, Any]) -> Write:
+        """Copy the model and return what writes the copy, or what raises the reason why it could not be copied."""
+        try:
+            make_folder(path.parent)
+            return self.trainer.freeze(path, weights_only=self.save_weights_only, about=about)
+        except OSError as exc:
+            return partial(_raise, exc)
 
     def _settle(self) -> None:
         """Wait for what is being written, and draw the consequences."""
@@ -461,9 +468,8 @@ def _told(best: float | None) -> str:
     return "None" if best is None else f"{best:.5f}"
 
 
-def _write(write: Write, path: Path) -> None:
-    make_folder(path.parent)
-    write(path)
+def _raise(exc: OSError) -> None:
+    raise exc
 
 
 def _fields(template: str) -> Iterator[str]:

@@ -2,18 +2,62 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from types import ModuleType
+from typing import Any, Literal, Protocol
 
 from jalon.errors import NotReady
 
 Direction = Literal["min", "max"]
-Write = Callable[[Path], None]
-"""Writes what was frozen to a path, whose suffix names the format."""
+Write = Callable[[], None]
+"""Puts what was frozen under its final name."""
 Snapshot = Any
 """Weights kept for later by ``snapshot_weights``: a mapping of names to arrays or tensors of the framework."""
+
+
+class Averages(Protocol):
+    """Is the moving average of the weights that an optimizer keeps beside them."""
+
+    def swap(self) -> None:
+        """Exchange weights and average, in place."""
+
+    def settle(self) -> None:
+        """Let the average be what the weights are now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """Is the structure of a model, for TensorBoard.
+
+    Args:
+        kind: ``"keras"`` where ``content`` is a Keras configuration in JSON, ``"graph_def"`` where it is a serialized
+            ``GraphDef``.
+        content: The structure.
+    """
+
+    kind: Literal["keras", "graph_def"]
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """Is an embedding layer.
+
+    Args:
+        layer: The layer's name.
+        weight: The name of its table among ``named_weights``.
+    """
+
+    layer: str
+    weight: str
 
 
 class TrainerAdapter(ABC):
@@ -67,34 +111,104 @@ class TrainerAdapter(ABC):
         """
 
     @abstractmethod
-    def freeze(self, *, weights_only: bool, about: Mapping[str, Any]) -> Write:
-        """Copy the model as it is now, and return what writes the copy to a file that is either whole or not there.
+    def freeze(self, path: Path, *, weights_only: bool, about: Mapping[str, Any]) -> Write:
+        """Copy the model as it is now, and return what puts the copy under its final name, whole or not at all.
 
-        Training may go on before the copy is written, and another thread may write it.
+        Training may go on before that is called, and another thread may call it.
 
         Args:
+            path: The final name, whose suffix names the format. Its folder is there.
             weights_only: Leave out what only going on needs, as the optimizer's state.
             about: JSON values to store beside the weights, as the epoch and the metric.
         """
 
     @abstractmethod
+    def load(self, path: Path) -> None:
+        """Put back what ``freeze`` wrote: the weights, and the optimizer's state where the file holds it."""
+
+    @abstractmethod
     def named_weights(self) -> Iterator[tuple[str, Any]]:
         """Yield each weight's name and its values as a numpy array."""
+
+    # ---- what not every loop has -----------------------------------------------------------------------------------------
+
+    def suffix_fault(self, path: str, *, weights_only: bool) -> str | None:
+        """Return what is wrong with a path that no file can be written to because of how it ends."""
+        if Path(path).suffix in self.suffixes:
+            return None
+        return f"must end in one of {', '.join(self.suffixes)}, which this trainer can write"
+
+    def comparison(self, direction: Direction) -> Callable[[Any, Any], Any]:
+        """Return the function that says whether a value is better than another."""
+        return operator.lt if direction == "min" else operator.gt
+
+    def reported_rates(self) -> dict[str, float]:
+        """Return the rates by the names under which an epoch reports them."""
+        rates = self.learning_rates()
+        return {"learning_rate": rates[0]} if rates else {}
+
+    def averages(self) -> Averages | None:
+        """Return the moving average of the weights, or ``None`` where the optimizer keeps none."""
+        return None
+
+    def graph(self) -> Graph | None:
+        """Return the structure of the model, or ``None`` where it cannot be told."""
+        return None
+
+    def embeddings(self) -> Iterator[Embedding]:
+        """Yield the embedding layers."""
+        return iter(())
+
+    def profiler(self, folder: Path) -> AbstractContextManager[Any]:
+        """Return a context in which the framework profiles, to leave its records in a folder.
+
+        Raises:
+            ArgumentError: The framework has no profiler here; it says why.
+        """
+        raise NotReady("This loop has no profiler.")
+
+    def checkpointables(self, *, weights_only: bool) -> dict[str, Any]:
+        """Return the model as Orbax takes it: named trees of arrays, and JSON values.
+
+        Raises:
+            NotReady: This loop has no such form.
+        """
+        raise NotReady("This loop cannot be saved by Orbax.")
+
 
 
 def adapter_of(model: Any) -> TrainerAdapter:
     """Return the adapter that stands for a model.
 
-    A model names its own by a method ``trainer_adapter()``.
+    A model names its own by a method ``trainer_adapter()``; a bridge answers for the models of its framework; anything
+    else with Keras's names answers by them.
 
     Raises:
-        NotReady: The model has none.
+        NotReady: Nobody answers for it.
     """
     make = getattr(model, "trainer_adapter", None)
-    if make is None:
-        raise NotReady(
-            f"jalon does not know how to drive a {type(model).__module__}.{type(model).__qualname__}. "
-            "Train it through jalon.Model, or give it a method trainer_adapter() that returns a TrainerAdapter."
-        )
-    adapter: TrainerAdapter = make()
-    return adapter
+    if make is not None:
+        own: TrainerAdapter = make()
+        return own
+    bridge = bridge_of(type(model))
+    if bridge is not None:
+        bridged: TrainerAdapter = bridge.adapter(model)
+        return bridged
+    if any(hasattr(model, name) for name in ("stop_training", "get_weights", "optimizer")):
+        from jalon.core.plain_model import PlainAdapter
+
+        return PlainAdapter(model)
+    raise NotReady(
+        f"jalon does not know how to drive a {type(model).__module__}.{type(model).__qualname__}. "
+        "Train it through jalon.Model, or give it a method trainer_adapter() that returns a TrainerAdapter."
+    )
+
+
+@cache
+def bridge_of(kind: type) -> ModuleType | None:
+    """Return the bridge to the framework that a class comes from, ``jalon.bridges.<package>_bridge``, if there is one."""
+    packages = dict.fromkeys(base.__module__.partition(".")[0] for base in kind.__mro__)
+    for name in (f"jalon.bridges.{package}_bridge" for package in packages):
+        if importlib.util.find_spec(name) is not None:
+            return importlib.import_module(name)
+    return None

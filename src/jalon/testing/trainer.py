@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -95,7 +97,7 @@ class FakeTrainer(TrainerAdapter):
         for name, value in self.weights.items():
             np.copyto(value, np.asarray(snapshot[name]))
 
-    def freeze(self, *, weights_only: bool, about: Mapping[str, Any]) -> Write:
+    def freeze(self, path: Path, *, weights_only: bool, about: Mapping[str, Any]) -> Write:
         """Copy weights and ``about``, and unless ``weights_only`` the rates and the iterations; written as one JSON object."""
         content: dict[str, Any] = {
             "weights": {name: value.tolist() for name, value in self.named_weights()},
@@ -103,8 +105,13 @@ class FakeTrainer(TrainerAdapter):
         }
         if not weights_only:
             content |= {"learning_rates": list(self._rates), "iterations": self._iterations}
-        text = json.dumps(content)
-        return lambda path: atomic.write_bytes(path, [text.encode()])
+        return partial(atomic.write_bytes, path, [json.dumps(content).encode()])
+
+    def load(self, path: Path) -> None:
+        content = json.loads(path.read_bytes())
+        self.restore_weights(content["weights"])
+        self._rates = content.get("learning_rates", self._rates)
+        self._iterations = content.get("iterations", self._iterations)
 
     def named_weights(self) -> Iterator[tuple[str, NDArray[Any]]]:
         yield from self.weights.items()

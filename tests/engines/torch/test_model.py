@@ -104,10 +104,10 @@ def test_weights_alone_cannot_be_resumed_from(trained, tmp_path):
 def test_what_is_frozen_does_not_change_with_the_model(trained, digits, tmp_path, suffix):
     """A model frozen and written later is the model of that moment, its optimizer included."""
     before, iterations = trained.get_weights(), trained.optimizer.iterations
-    write = trained.trainer_adapter().freeze(weights_only=False, about={})
+    write = trained.trainer_adapter().freeze(tmp_path / f"model{suffix}", weights_only=False, about={})
     trained.fit(*digits, verbose=0)
 
-    write(tmp_path / f"model{suffix}")
+    write()
 
     other = jalon.Model(network()).compile("adam", "cross_entropy")
     other.load(tmp_path / f"model{suffix}")

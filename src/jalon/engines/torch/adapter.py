@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -71,8 +72,11 @@ class TorchAdapter(TrainerAdapter):
     def restore_weights(self, snapshot: Mapping[str, Any]) -> None:
         self.model.module.load_state_dict({name: torch.as_tensor(value) for name, value in snapshot.items()})
 
-    def freeze(self, *, weights_only: bool, about: Mapping[str, Any]) -> Write:
-        return saving.freeze(self.model, weights_only=weights_only, about=about)
+    def freeze(self, path: Path, *, weights_only: bool, about: Mapping[str, Any]) -> Write:
+        return saving.freeze(self.model, path, weights_only=weights_only, about=about)
+
+    def load(self, path: Path) -> None:
+        saving.read(self.model, path, optimizer="if there")
 
     def named_weights(self) -> Iterator[tuple[str, Any]]:
         for name, value in self.model.module.state_dict().items():

@@ -357,13 +357,13 @@ def _h5_frame(layout: Layout) -> tuple[list[tuple[bytes, str]], bytes]:
     """
     h5py = require("h5py", extra="torch", who="A .h5 file")
     starts: dict[int, tuple[str, int]] = {}
-    with h5py.File("frame", "w", driver="core", backing_store=False, libver=("v108", "v108")) as file:
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w", libver=("v108", "v108")) as file:
         for name, kind, shape in layout:
             dataset = _h5_dataset(file, name, np.zeros(shape, kind))
             if dataset.nbytes:
                 starts[dataset.id.get_offset()] = (name, dataset.nbytes)
-        file.flush()
-        image = file.id.get_file_image()
+    image = buffer.getvalue()
     frame, done = [], 0
     for start, (name, size) in sorted(starts.items()):
         frame.append((image[done:start], name))

@@ -558,7 +558,7 @@ class Model:
     def _write_checked(self, path: Path, overwrite: bool, *, weights_only: bool) -> None:
         if path.exists() and not overwrite:
             raise ArgumentError(f"{path} exists. Received: overwrite=False.")
-        saving.freeze(self, weights_only=weights_only, about={})(path)
+        saving.freeze(self, path, weights_only=weights_only, about={})()
 
     def _compiled(self, method: str) -> Objective:
         if self._objective is None:

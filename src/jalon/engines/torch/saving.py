@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -20,11 +21,12 @@ if TYPE_CHECKING:
     from jalon.engines.torch.model import Model
 
 
-def freeze(model: Model, *, weights_only: bool, about: Mapping[str, Any]) -> Write:
+def freeze(model: Model, path: Path, *, weights_only: bool, about: Mapping[str, Any]) -> Write:
     """Copy a model as it is now, and return what writes the copy to a file that is either whole or not there.
 
     Args:
         model: The model.
+        path: The file.
         weights_only: Leave out the optimizer's state.
         about: JSON values to store beside the weights.
     """
@@ -33,16 +35,16 @@ def freeze(model: Model, *, weights_only: bool, about: Mapping[str, Any]) -> Wri
         told["transforms"] = [_described(transform) for transform in model.transforms]
     optimizer = None if weights_only or not model.is_compiled else _copied(model.optimizer.state_dict())
     checkpoint = Checkpoint(_copied(model.module.state_dict()), optimizer, told)
-    return lambda path: write_checkpoint(path, checkpoint)
+    return partial(write_checkpoint, path, checkpoint)
 
 
-def read(model: Model, path: Path, *, optimizer: bool) -> None:
+def read(model: Model, path: Path, *, optimizer: bool | Literal["if there"]) -> None:
     """Read a file into a model.
 
     Args:
         model: The model; changed only where the whole file fits.
         path: The file.
-        optimizer: Whether the optimizer's state is read too.
+        optimizer: Whether the optimizer's state is read too; ``"if there"``, where the file holds it.
 
     Raises:
         CheckpointError: The file is missing, damaged, or lacks the optimizer's state.
@@ -50,7 +52,7 @@ def read(model: Model, path: Path, *, optimizer: bool) -> None:
     """
     checkpoint = read_checkpoint(path)
     refuse_other_weights(model.module, checkpoint.weights, path)
-    if optimizer and checkpoint.optimizer is None:
+    if optimizer is True and checkpoint.optimizer is None:
         raise CheckpointError(f"{path} holds weights alone. To start from them with a fresh optimizer, call load_weights.")
     transforms = _transforms(checkpoint.about.get("transforms", []), model.transforms, path)
     model.module.load_state_dict(checkpoint.weights)
