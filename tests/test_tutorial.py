@@ -13,7 +13,7 @@ from sklearn.model_selection import train_test_split
 from torch import nn
 
 import jalon
-from jalon.errors import IneffectiveCallback
+from jalon.errors import IneffectiveCallback, OlderSpelling
 
 TUTORIAL = textwrap.dedent(
     """
@@ -63,7 +63,7 @@ def trained(tmp_path, monkeypatch, capsys):
     torch.manual_seed(1)
     model = jalon.Model(network()).compile("adam", loss="cross_entropy", metrics=["accuracy"])
     names = {"model": model, "x_train": x_train, "y_train": y_train, "x_val": x_val, "y_val": y_val}
-    with pytest.warns(IneffectiveCallback, match="starts at 0.001"):
+    with pytest.warns(OlderSpelling, match="count_mode"), pytest.warns(IneffectiveCallback, match="starts at 0.001"):
         exec(TUTORIAL, names)
     return names | {"printed": capsys.readouterr().out, "folder": tmp_path}
 

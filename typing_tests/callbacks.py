@@ -31,7 +31,7 @@ the_tutorial: list[Callback] = [
     ReduceLROnPlateau(monitor="val_loss", factor=0.2, patience=5, min_lr=0.001),
     EarlyStopping(monitor="val_loss", patience=10),
     CSVLogger("training.log"),
-    ProgbarLogger(count_mode="steps"),
+    ProgbarLogger(),
     TensorBoard(log_dir="./logs"),
 ]
 

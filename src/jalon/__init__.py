@@ -9,10 +9,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jalon import callbacks
+    from jalon import bridges, callbacks
+    from jalon.callbacks.callback_list import CallbackList
     from jalon.core.cadence import every
     from jalon.core.callback import Callback
-    from jalon.core.callback_list import CallbackList
     from jalon.core.run import Run
     from jalon.core.trainer import TrainerAdapter
     from jalon.core.transform import Transform
@@ -22,7 +22,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Callback": "jalon.core.callback",
-    "CallbackList": "jalon.core.callback_list",
+    "CallbackList": "jalon.callbacks.callback_list",
     "Model": "jalon.engines.torch.model",
     "Run": "jalon.core.run",
     "TrainerAdapter": "jalon.core.trainer",
@@ -30,12 +30,12 @@ _HOMES = {
     "every": "jalon.core.cadence",
 }
 
-__all__ = ["Callback", "CallbackList", "Model", "Run", "TrainerAdapter", "Transform", "callbacks", "every"]
+__all__ = ["Callback", "CallbackList", "Model", "Run", "TrainerAdapter", "Transform", "bridges", "callbacks", "every"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "callbacks":
-        return importlib.import_module("jalon.callbacks")
+    if name in ("bridges", "callbacks"):
+        return importlib.import_module(f"jalon.{name}")
     if name in _HOMES:
         value = getattr(importlib.import_module(_HOMES[name]), name)
         globals()[name] = value

@@ -4,9 +4,10 @@
 
     JalonError
     ├── ArgumentError          (ValueError)   a wrong argument, refused where it is given
-    │   └── UnknownName                       a name that is not known; the nearest one is suggested
+    │   ├── UnknownName                       a name that is not known; the nearest one is suggested
+    │   └── UnexpectedArgument (TypeError)    an argument that there is not; the nearest one is suggested
     ├── DataError              (ValueError)   data that cannot be trained on
-    ├── MissingMetric          (KeyError)     a monitor that nothing reports
+    ├── MissingMetric          (KeyError, ValueError) a monitor that nothing reports
     ├── CheckpointError        (OSError)      a file that cannot be written or read back
     │   └── CheckpointMismatch                a whole file that belongs to something else
     ├── StateMismatch          (ValueError)   a saved state that does not fit the callbacks
@@ -16,7 +17,9 @@
     JalonWarning               (UserWarning)
     ├── CallbackDegraded                      an observing callback failed; training goes on
     ├── SaveFailed                            a save failed; the old file is intact
-    └── IneffectiveCallback                   a callback that can have no effect as it is set up
+    ├── IneffectiveCallback                   a callback that can have no effect as it is set up
+    ├── OlderSpelling                         an argument of Keras 2; it names today's
+    └── WithoutBridge                         callbacks given to a foreign loop directly, and what they do without
 
 Each exception keeps what it is about as attributes.
 """
@@ -51,11 +54,28 @@ class UnknownName(ArgumentError):
         super().__init__(f"{where}: unknown {what} {name!r}.{suggestion(name, self.known)} Known: {', '.join(self.known)}.")
 
 
+class UnexpectedArgument(ArgumentError, TypeError):
+    """Says that there is no such argument, and which one is nearest.
+
+    Args:
+        name: The name received.
+        known: The names there are.
+        where: What was called, as in ``"EarlyStopping"``.
+    """
+
+    def __init__(self, name: str, known: Iterable[str], *, where: str) -> None:
+        self.name = name
+        self.known = tuple(known)
+        super().__init__(
+            f"{where}: there is no argument {name!r}.{suggestion(name, self.known)} Arguments: {', '.join(self.known) or 'none'}."
+        )
+
+
 class DataError(JalonError, ValueError):
     """Says that data cannot be trained on, and why."""
 
 
-class MissingMetric(JalonError, KeyError):
+class MissingMetric(JalonError, KeyError, ValueError):
     """Says that a monitor names a metric that nothing reports.
 
     Args:
@@ -112,6 +132,14 @@ class SaveFailed(JalonWarning):
 
 class IneffectiveCallback(JalonWarning):
     """Says that a callback can have no effect as it is set up."""
+
+
+class OlderSpelling(JalonWarning):
+    """Says how an argument of Keras 2 is written today."""
+
+
+class WithoutBridge(JalonWarning):
+    """Says what callbacks do without when they are given to a foreign loop directly."""
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

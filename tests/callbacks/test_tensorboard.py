@@ -1,18 +1,35 @@
+import json
 import math
 import resource
+import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
+from google.protobuf import text_format
+from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+from tensorboard.compat.proto.graph_pb2 import GraphDef
+from tensorboard.context import RequestContext
+from tensorboard.plugins.base_plugin import TBContext
 from tensorboard.util.tensor_util import make_ndarray
+from werkzeug.test import Client
 
 from jalon.callbacks import CallbackList, TensorBoard
 from jalon.core.logs import BatchLogs
 from jalon.core.run import Run
-from jalon.core.trainer import TrainerAdapter
+from jalon.core.trainer import Embedding, Graph, TrainerAdapter
 from jalon.errors import ArgumentError, CallbackDegraded
+from jalon.sinks.graph_def import Node, graph_def
+from jalon.sinks.profile import Profile
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # html5lib, within TensorBoard
+    from tensorboard.plugins.graph.graphs_plugin import GraphsPlugin
+    from tensorboard.plugins.projector.projector_plugin import ProjectorPlugin
 
 
 class Trainer(TrainerAdapter):
@@ -22,9 +39,11 @@ class Trainer(TrainerAdapter):
     validates = True
     iterations = 0
 
-    def __init__(self, rates=(0.5, 0.25), weights=()):
+    def __init__(self, rates=(0.5, 0.25), weights=(), graph=None, embeddings=()):
         self.rates = list(rates)
         self.weights = dict(weights)
+        self._graph = graph
+        self._embeddings = embeddings
 
     def metric_names(self):
         return None
@@ -44,11 +63,48 @@ class Trainer(TrainerAdapter):
     def restore_weights(self, snapshot):
         self.weights = dict(snapshot)
 
-    def freeze(self, *, weights_only: bool, about: Mapping[str, object]) -> Callable[[Path], None]:
-        return Path.touch
+    def freeze(self, path: Path, *, weights_only: bool, about: Mapping[str, object]) -> Callable[[], None]:
+        return path.touch
+
+    def load(self, path: Path) -> None:
+        raise NotImplementedError
 
     def named_weights(self) -> Iterator[tuple[str, np.ndarray]]:
         yield from self.weights.items()
+
+    def graph(self):
+        return self._graph
+
+    def embeddings(self):
+        return iter(self._embeddings)
+
+
+class ProfiledTrainer(Trainer):
+    """A trainer whose profiler tells what happened to it."""
+
+    def __init__(self, run_metadata=None, refuses=False):
+        super().__init__()
+        self.told = []
+        self.run_metadata = run_metadata
+        self.refuses = refuses
+
+    @contextmanager
+    def profiler(self, folder):
+        if self.refuses:
+            raise RuntimeError("another profiler is running")
+        self.told.append(folder)
+        profile = Profile(self._mark)
+        try:
+            yield profile
+        finally:
+            profile.run_metadata = self.run_metadata
+            self.told.append("stopped")
+
+    @contextmanager
+    def _mark(self, number):
+        self.told.append(number)
+        yield
+        self.told.append(-number)
 
 
 class HandClock:
@@ -291,6 +347,217 @@ class TestWeights:
         assert (["w/histogram"], []) == tuple(accumulated(tmp_path / "train").Tags()[kind] for kind in ("histograms", "tensors"))
 
 
+def served(folder):
+    """A folder as TensorBoard's plugins get it."""
+    runs = EventMultiplexer().AddRunsFromDirectory(str(folder)).Reload()
+    return TBContext(logdir=str(folder), multiplexer=runs, data_provider=MultiplexerDataProvider(runs, str(folder)))
+
+
+class TestGraph:
+    def test_keras(self, tmp_path):
+        """TensorBoard draws a Keras configuration as a conceptual graph of the training run."""
+        layer = {"class_name": "Dense", "config": {"name": "head"}}
+        config = {"class_name": "Sequential", "config": {"name": "net", "layers": [layer]}}
+        Loop(TensorBoard(tmp_path), trainer=Trainer(graph=Graph("keras", json.dumps(config).encode()))).fit(1)
+        plugin = GraphsPlugin(served(tmp_path))
+
+        shown = plugin.info_impl(RequestContext(), "")["train"]["tags"]["keras"]
+        drawn, _ = plugin.graph_impl(RequestContext(), "train", "keras", is_conceptual=True, experiment="")
+
+        assert (True, False) == (shown["conceptual_graph"], shown["op_graph"])
+        assert ["net/head"] == [node.name for node in text_format.Parse(drawn, GraphDef()).node]
+
+    def test_operations(self, tmp_path):
+        """TensorBoard draws operations as the graph of the training run."""
+        content = graph_def([Node("in", "placeholder"), Node("net/fc", "Linear", ("in",), {"weight": (3, 2)})])
+        Loop(TensorBoard(tmp_path), trainer=Trainer(graph=Graph("graph_def", content))).fit(2)
+        plugin = GraphsPlugin(served(tmp_path))
+
+        drawn, _ = plugin.graph_impl(RequestContext(), "train", None, is_conceptual=False, experiment="")
+
+        assert plugin.info_impl(RequestContext(), "")["train"]["run_graph"]
+        assert [("in", []), ("net/fc", ["in"])] == [
+            (node.name, list(node.input)) for node in text_format.Parse(drawn, GraphDef()).node
+        ]
+
+    def test_unwanted(self, tmp_path):
+        """Without write_graph, or where the loop has none, there is no graph."""
+        graph = Graph("graph_def", graph_def([Node("fc", "Linear")]))
+        Loop(TensorBoard(tmp_path / "a", write_graph=False), trainer=Trainer(graph=graph)).fit(1)
+        Loop(TensorBoard(tmp_path / "b")).fit(1)
+
+        assert [False, False] == [accumulated(tmp_path / name / "train").Tags()["graph"] for name in "ab"]
+
+
+WORDS = (Embedding("words", "net/words/weight"),)
+
+
+class WritingTrainer(Trainer):
+    """A trainer that can write .h5 files."""
+
+    suffixes = (".pt", ".h5")
+
+
+class TestEmbeddings:
+    def trainer(self, kind=Trainer):
+        table = np.array([[0.1, 2.0], [-3.0, 1e-7], [5.0, math.nan]], dtype=np.float32)
+        return kind(weights={"net/words/weight": table, "net/bias": np.zeros(2)}, embeddings=WORDS)
+
+    def test_shown(self, tmp_path):
+        """TensorBoard's projector, without TensorFlow's checkpoints, shows the table of each layer with its labels."""
+        (tmp_path / "words.tsv").write_text("the\nan\nof\n")
+        trainer = self.trainer()
+        Loop(TensorBoard(tmp_path, embeddings_freq=1, embeddings_metadata={"words": "words.tsv"}), trainer=trainer).fit(1)
+        plugin = ProjectorPlugin(served(tmp_path))
+        client = {route: Client(app) for route, app in plugin.get_plugin_apps().items()}
+        query = {"run": "train", "name": "net/words/weight", "num_rows": "100000"}
+
+        info = client["/info"].get(query_string=query).json
+        table = np.frombuffer(client["/tensor"].get(query_string=query).data, np.float32).reshape(3, 2)
+
+        assert ["train"] == client["/runs"].get().json
+        assert [("net/words/weight", [3, 2])] == [(one["tensorName"], one["tensorShape"]) for one in info["embeddings"]]
+        np.testing.assert_array_equal(trainer.weights["net/words/weight"], table)
+        assert "the\nan\nof\n" == client["/metadata"].get(query_string=query).text
+
+    def test_there_from_the_beginning(self, tmp_path):
+        """Tables are there before the first epoch, so that a TensorBoard already running finds them."""
+        loop = Loop(TensorBoard(tmp_path, embeddings_freq=5), trainer=self.trainer())
+        loop.callbacks.on_train_begin()
+
+        assert ["net.words.weight.tsv", "projector_config.pbtxt"] == [path.name for path in files(tmp_path)]
+
+    def test_frequency(self, tmp_path):
+        """Tables are written anew every so many epochs."""
+        trainer = self.trainer()
+        loop = Loop(TensorBoard(tmp_path, embeddings_freq=2), trainer=trainer)
+        loop.callbacks.on_train_begin()
+        seen = []
+        for epoch in range(4):
+            trainer.weights["net/words/weight"] = np.full((1, 2), epoch)
+            loop.epoch(epoch)
+            seen.append((tmp_path / "train/embeddings/net.words.weight.tsv").read_text())
+        loop.callbacks.on_train_end()
+
+        assert ["0\t0\n", "0\t0\n", "2\t2\n", "2\t2\n"] == seen
+
+    def test_as_keras(self, tmp_path):
+        """Where the loop writes .h5 files, Keras's own configuration and checkpoints are there too."""
+        callback = TensorBoard(tmp_path, embeddings_freq=2, embeddings_metadata="words.tsv")
+        Loop(callback, trainer=self.trainer(WritingTrainer)).fit(3)
+
+        assert [
+            "embeddings {",
+            '  tensor_name: "layer_with_weights-0/embeddings/.ATTRIBUTES/VARIABLE_VALUE"',
+            '  metadata_path: "words.tsv"',
+            "}",
+        ] == (tmp_path / "projector_config.pbtxt").read_text().splitlines()
+        assert ["keras_embedding.ckpt-0.weights.h5", "keras_embedding.ckpt-2.weights.h5"] == [
+            path.name for path in sorted((tmp_path / "train").glob("*.h5"))
+        ]
+
+    def test_labels_from_anywhere(self, tmp_path):
+        """Labels may lie outside log_dir; those that are not there are left out."""
+        labels = tmp_path / "words.tsv"
+        labels.write_text("the\nan\nof\n")
+        Loop(TensorBoard(tmp_path / "a", embeddings_freq=1, embeddings_metadata=labels), trainer=self.trainer()).fit(1)
+        Loop(TensorBoard(tmp_path / "b", embeddings_freq=1, embeddings_metadata="gone"), trainer=self.trainer()).fit(1)
+
+        said = [(tmp_path / name / "train/projector_config.pbtxt").read_text() for name in "ab"]
+        assert [True, False] == ["metadata_path" in text for text in said]
+
+    def test_no_layers(self, tmp_path):
+        """A model without embedding layers has nothing to project."""
+        Loop(TensorBoard(tmp_path, embeddings_freq=1)).fit(1)
+
+        assert [] == list(tmp_path.rglob("*.pbtxt"))
+
+    def test_unknown_layer(self, tmp_path):
+        """A name that is no embedding layer's is refused before anything is written."""
+        callback = TensorBoard(tmp_path, embeddings_freq=1, embeddings_metadata={"words": "w.tsv", "wrods": "w.tsv"})
+
+        with pytest.raises(ArgumentError, match=r"Unrecognized `Embedding` layer names passed to .*: 'wrods'\. Known: 'words'"):
+            Loop(callback, trainer=self.trainer()).fit(1)
+
+        assert [] == files(tmp_path)
+
+
+class TestProfile:
+    @pytest.mark.parametrize(
+        ("profile_batch", "marks"),
+        [(1, [1]), (3, [3]), ("3", [3]), ("2,3", [2, 3]), ((2, 4), [2, 3, 4]), ([1, 1], [1]), (np.int64(2), [2])],
+    )
+    def test_batches(self, tmp_path, profile_batch, marks):
+        """The profiler runs from the first batch wanted to the last, through epochs, and is told of each."""
+        trainer = ProfiledTrainer()
+        Loop(TensorBoard(tmp_path, profile_batch=profile_batch), trainer=trainer).fit(3)
+
+        assert [tmp_path / "train", *(sign * mark for mark in marks for sign in (1, -1)), "stopped"] == trainer.told
+
+    @pytest.mark.parametrize("profile_batch", [0, (0, 0), "0", 7])
+    def test_none(self, tmp_path, profile_batch):
+        """Without a batch to profile, or without that many batches, there is no profile."""
+        trainer = ProfiledTrainer()
+        Loop(TensorBoard(tmp_path, profile_batch=profile_batch), trainer=trainer).fit(3)
+
+        assert [] == trainer.told
+
+    def test_no_cost(self, tmp_path):
+        """Without a profile no batch hook is taken."""
+        assert not any(Loop(TensorBoard(tmp_path)).callbacks.batch_hooks.values())
+
+    def test_shorter_training(self, tmp_path):
+        """A training that ends before the last batch wanted ends the profile."""
+        trainer = ProfiledTrainer()
+        Loop(TensorBoard(tmp_path, profile_batch=(2, 9)), trainer=trainer).fit(1)
+
+        assert [tmp_path / "train", 2, -2, "stopped"] == trainer.told
+
+    def test_fault(self, tmp_path):
+        """An exception in the middle of a batch ends the profile."""
+        trainer = ProfiledTrainer()
+        loop = Loop(TensorBoard(tmp_path, profile_batch=1), trainer=trainer)
+        with suppress(KeyboardInterrupt), loop.callbacks.session():
+            loop.callbacks.on_train_begin()
+            loop.callbacks.tell_batch("on_train_batch_begin", 0, {})
+            raise KeyboardInterrupt
+
+        assert [tmp_path / "train", 1, -1, "stopped"] == trainer.told
+
+    def test_each_fit(self, tmp_path):
+        """Each fit is profiled, its batches counted from 1, whatever came before."""
+        trainer = ProfiledTrainer()
+        loop = Loop(TensorBoard(tmp_path, profile_batch=2), trainer=trainer).fit(1)
+        loop.fit(1)
+
+        assert [tmp_path / "train", 2, -2, "stopped"] * 2 == trainer.told
+
+    def test_graphs_that_ran(self, tmp_path):
+        """Graphs that the profiler saw are written under the number of the last batch."""
+        trainer = ProfiledTrainer(run_metadata=b"graphs")
+        Loop(TensorBoard(tmp_path, profile_batch=(1, 2)), trainer=trainer).fit(1)
+
+        (event,) = accumulated(tmp_path / "train").Tensors("batch_2")
+
+        assert (2, b"graphs") == (event.step, make_ndarray(event.tensor_proto).item())
+
+    def test_busy(self, tmp_path):
+        """A profiler that cannot start is warned of and not tried again; training goes on."""
+        trainer = ProfiledTrainer(refuses=True)
+        with pytest.warns(CallbackDegraded, match="another profiler is running") as warned:
+            Loop(TensorBoard(tmp_path, profile_batch=(1, 3)), trainer=trainer).fit(2)
+
+        assert 1 == len(warned)
+        assert [(0, 1.0), (1, 1.0)] == scalars(tmp_path / "train")["epoch_loss"]
+
+    def test_no_profiler(self, tmp_path):
+        """A loop without a profiler says so before anything is written."""
+        with pytest.raises(ArgumentError, match=r"profile_batch must be 0 here\. This loop has no profiler"):
+            Loop(TensorBoard(tmp_path, profile_batch=2)).fit(1)
+
+        assert [] == files(tmp_path)
+
+
 class TestFiles:
     def test_complete_at_an_epochs_end(self, tmp_path):
         """After each epoch everything is on the disk, while training goes on."""
@@ -476,12 +743,18 @@ class TestRefusals:
             ({"update_freq": 1.0}, "update_freq must be"),
             ({"update_freq": True}, "update_freq must be"),
             ({"update_freq": None}, "update_freq must be"),
-            ({"profile_batch": 5}, "profiling is not available under this loop. Received: profile_batch=5"),
-            ({"profile_batch": (2, 5)}, "profiling is not available"),
-            ({"profile_batch": "2,5"}, "profiling is not available"),
-            ({"embeddings_freq": 1}, "embeddings are not written under this loop. Received: embeddings_freq=1"),
-            ({"embeddings_freq": -1}, "embeddings are not written"),
-            ({"embeddings_metadata": "words.tsv"}, "embeddings are not written .* embeddings_metadata='words.tsv'"),
+            ({"profile_batch": -1}, "profile_batch must be a non-negative integer or 2-tuple .* Received: profile_batch=-1"),
+            ({"profile_batch": (5, 2)}, "profile_batch must be"),
+            ({"profile_batch": (0, 2)}, "profile_batch must be"),
+            ({"profile_batch": (1, 2, 3)}, "profile_batch must be"),
+            ({"profile_batch": ()}, "profile_batch must be"),
+            ({"profile_batch": "a,b"}, "profile_batch must be .* Received: profile_batch='a,b'"),
+            ({"profile_batch": 1.5}, "profile_batch must be"),
+            ({"profile_batch": None}, "profile_batch must be"),
+            ({"embeddings_freq": -1}, "embeddings_freq must be"),
+            ({"embeddings_freq": "1"}, "embeddings_freq must be"),
+            ({"embeddings_metadata": 5}, "embeddings_metadata must be the path of a file, or a dict .* embeddings_metadata=5"),
+            ({"embeddings_metadata": {"words": None}}, "embeddings_metadata must be"),
         ],
     )
     def test_wrong_argument(self, arguments, said):

@@ -408,3 +408,25 @@ class TestImage:
             writer.image("weights/image", np.zeros(shape), 0)
 
         assert not Path(writer.folder).exists()
+
+
+class TestGraph:
+    def test_read_back(self, writer):
+        """TensorBoard reads the graph of a run as it was given."""
+        writer.graph(b"\n\x04\n\x02fc")
+        writer.close()
+
+        assert ["fc"] == [node.name for node in accumulated(writer.folder).Graph().node]
+
+    def test_blob(self, writer):
+        """A blob is what TensorFlow would write: one string, with its plugin and the plugin's version."""
+        content = bytes(range(256))
+        writer.blob("keras", content, 3, plugin="graph_keras_model")
+        writer.close()
+
+        event = events(writer.path)[1]
+        value = event.summary.value[0]
+        plugin = value.metadata.plugin_data
+
+        assert (3, "keras", "graph_keras_model", b"1") == (event.step, value.tag, plugin.plugin_name, plugin.content)
+        assert (content, ()) == (make_ndarray(value.tensor).item(), make_ndarray(value.tensor).shape)

@@ -6,46 +6,64 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jalon.callbacks.backup_and_restore import BackupAndRestore
+    from jalon.callbacks.callback_list import CallbackList
     from jalon.callbacks.csv_logger import CSVLogger
     from jalon.callbacks.early_stopping import EarlyStopping
     from jalon.callbacks.history import History
     from jalon.callbacks.lambda_callback import LambdaCallback
+    from jalon.callbacks.learning_rate_scheduler import LearningRateScheduler
     from jalon.callbacks.model_checkpoint import ModelCheckpoint
+    from jalon.callbacks.monitor_callback import MonitorCallback
     from jalon.callbacks.progbar_logger import ProgbarLogger
     from jalon.callbacks.reduce_lr_on_plateau import ReduceLROnPlateau
+    from jalon.callbacks.remote_monitor import RemoteMonitor
     from jalon.callbacks.standardize import Standardize
+    from jalon.callbacks.swap_ema_weights import SwapEMAWeights
     from jalon.callbacks.tensorboard import TensorBoard
+    from jalon.callbacks.terminate_on_nan import TerminateOnNaN
     from jalon.core.callback import Callback
-    from jalon.core.callback_list import CallbackList
     from jalon.core.transform import Transform
 
 _HOMES = {
+    "BackupAndRestore": "jalon.callbacks.backup_and_restore",
     "CSVLogger": "jalon.callbacks.csv_logger",
     "Callback": "jalon.core.callback",
-    "CallbackList": "jalon.core.callback_list",
+    "CallbackList": "jalon.callbacks.callback_list",
     "EarlyStopping": "jalon.callbacks.early_stopping",
     "History": "jalon.callbacks.history",
     "LambdaCallback": "jalon.callbacks.lambda_callback",
+    "LearningRateScheduler": "jalon.callbacks.learning_rate_scheduler",
     "ModelCheckpoint": "jalon.callbacks.model_checkpoint",
+    "MonitorCallback": "jalon.callbacks.monitor_callback",
     "ProgbarLogger": "jalon.callbacks.progbar_logger",
     "ReduceLROnPlateau": "jalon.callbacks.reduce_lr_on_plateau",
+    "RemoteMonitor": "jalon.callbacks.remote_monitor",
     "Standardize": "jalon.callbacks.standardize",
+    "SwapEMAWeights": "jalon.callbacks.swap_ema_weights",
     "TensorBoard": "jalon.callbacks.tensorboard",
+    "TerminateOnNaN": "jalon.callbacks.terminate_on_nan",
     "Transform": "jalon.core.transform",
 }
 
 __all__ = [
+    "BackupAndRestore",
     "CSVLogger",
     "Callback",
     "CallbackList",
     "EarlyStopping",
     "History",
     "LambdaCallback",
+    "LearningRateScheduler",
     "ModelCheckpoint",
+    "MonitorCallback",
     "ProgbarLogger",
     "ReduceLROnPlateau",
+    "RemoteMonitor",
     "Standardize",
+    "SwapEMAWeights",
     "TensorBoard",
+    "TerminateOnNaN",
     "Transform",
 ]
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import warnings
 from operator import index
 
 from jalon.core.logs import scalar
-from jalon.errors import ArgumentError
+from jalon.errors import ArgumentError, OlderSpelling
 
 
 def whole_number(value: int, *, name: str, who: str) -> int:
@@ -34,3 +35,14 @@ def finite_number(value: float, *, name: str, who: str) -> float:
     if number is None or not math.isfinite(number):
         raise ArgumentError(f"{who}: {name} must be a finite number. Received: {name}={value!r}.")
     return number
+
+
+def name_todays_spelling(older: str, today: str, *, who: str) -> None:
+    """Warn of an argument of Keras 2, which is taken.
+
+    Args:
+        older: The argument as it was given.
+        today: What to write in its place, as a sentence.
+        who: The callback.
+    """
+    warnings.warn(f"{who}: {older} is Keras 2's spelling. {today}", OlderSpelling, stacklevel=3)

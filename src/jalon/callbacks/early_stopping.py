@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from jalon.callbacks._arguments import finite_number, whole_number
 from jalon.callbacks._arrays import to_numpy
-from jalon.core.callback import Callback, Logs
-from jalon.core.monitor import Mode, Monitor
+from jalon.callbacks.monitor_callback import MonitorCallback
+from jalon.core.callback import Logs
+from jalon.core.monitor import Mode
 from jalon.core.run import Best
 
 
-class EarlyStopping(Callback):
+class EarlyStopping(MonitorCallback):
     """End training when a metric has stopped improving.
 
     Training ends at the end of the epoch that is the ``patience``-th in a row without an improvement. A value improves
@@ -62,9 +63,8 @@ class EarlyStopping(Callback):
         restore_best_weights: bool = False,
         start_from_epoch: int = 0,
     ) -> None:
+        super().__init__(monitor, mode, min_delta=min_delta)
         who = type(self).__name__
-        self._monitor = Monitor(monitor, mode=mode, min_delta=min_delta, who=who)
-        self.monitor = monitor
         self.patience = whole_number(patience, name="patience", who=who)
         self.verbose = verbose
         self.baseline = None if baseline is None else finite_number(baseline, name="baseline", who=who)
@@ -79,14 +79,6 @@ class EarlyStopping(Callback):
         self.stopped_epoch = 0
         self.best_weights: Mapping[str, Any] | None = None
         self._memory: Any = None
-
-    @property
-    def best(self) -> float | None:
-        """The best value so far."""
-        return self._monitor.best
-
-    def awaited_metrics(self) -> Iterable[Monitor]:
-        return (self._monitor,)
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Start afresh, so that one instance serves several trainings."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from jalon.core.callback import Callback
 from jalon.core.hooks import HOOKS
-from jalon.errors import ArgumentError, UnknownName
+from jalon.errors import ArgumentError, UnknownName, suggestion
 
 Function = Callable[..., Any]
 ALIASES = {hook.alias: hook.name for hook in HOOKS.values() if hook.alias}
@@ -26,10 +26,11 @@ class LambdaCallback(Callback):
         on_train_end: Called as ``f(logs)``.
         on_train_batch_begin: Called as ``f(batch, logs)``.
         on_train_batch_end: Called as ``f(batch, logs)``.
-        **kwargs: A function for any other hook, by the hook's name.
+        **kwargs: A function for any other hook, by the hook's name. Anything else becomes an attribute, unless its name
+            looks like a hook's.
 
     Raises:
-        UnknownName: An argument is not the name of a hook.
+        UnknownName: An argument looks like the name of a hook and is none.
         ArgumentError: A value cannot be called, or one hook is given under two names.
 
     Example:
@@ -50,7 +51,7 @@ class LambdaCallback(Callback):
         on_train_end: Function | None = None,
         on_train_batch_begin: Function | None = None,
         on_train_batch_end: Function | None = None,
-        **kwargs: Function | None,
+        **kwargs: Any,
     ) -> None:
         given = {
             "on_epoch_begin": on_epoch_begin,
@@ -64,7 +65,9 @@ class LambdaCallback(Callback):
         functions = {name: function for name, function in given.items() if function is not None}
         for name, function in given.items():
             if name not in HOOKS and name not in ALIASES:
-                raise UnknownName("hook", name, [*HOOKS, *ALIASES], where=type(self).__name__)
+                if name.startswith("on_") or suggestion(name, HOOKS):
+                    raise UnknownName("hook", name, [*HOOKS, *ALIASES], where=type(self).__name__)
+                continue
             if function is None:
                 continue
             if not callable(function):

@@ -16,8 +16,10 @@ from operator import index
 from pathlib import Path
 from typing import Any
 
+from jalon.callbacks._arguments import name_todays_spelling
+from jalon.callbacks.monitor_callback import MonitorCallback
 from jalon.core.cadence import Cadence, Ticker
-from jalon.core.callback import Callback, Logs
+from jalon.core.callback import Logs
 from jalon.core.logs import scalar
 from jalon.core.monitor import Mode, Monitor
 from jalon.core.run import Best
@@ -28,7 +30,7 @@ from jalon.store.retention import Saved, superfluous
 from jalon.store.writer import BackgroundWriter, Outcome
 
 
-class ModelCheckpoint(Callback):
+class ModelCheckpoint(MonitorCallback):
     """Save the model as training goes on: each time, or only when a metric has improved.
 
     A file is either whole or not there: it is written beside its final name and then renamed, and old files are deleted
@@ -56,6 +58,7 @@ class ModelCheckpoint(Callback):
         keep_last: How many of the newest files written by this callback to keep. Defaults to all.
         keep_best: How many of the best files written by this callback to keep; a model that would not be among them is
             not saved. With ``keep_last`` too, a file is kept for either reason. Defaults to all.
+        period: Keras 2's spelling of ``save_freq=every(epochs=…)``.
 
     Raises:
         ArgumentError: An argument cannot be what it is, or the trainer cannot write such a file.
@@ -94,11 +97,16 @@ class ModelCheckpoint(Callback):
         *,
         keep_last: int | None = None,
         keep_best: int | None = None,
+        period: int | None = None,
     ) -> None:
         who = type(self).__name__
+        if period is not None:
+            name_todays_spelling(f"period={period!r}", f"Write save_freq=every(epochs={period!r}).", who=who)
+            save_freq = Cadence(epochs=period)
         self._template = _Template(filepath, who)
         self.filepath = self._template.text
-        self.monitor = monitor
+        self.monitor = monitor  # type: ignore[assignment]  # it may name several
+        self.mode = mode
         self.verbose = verbose
         self.save_best_only = save_best_only
         self.save_weights_only = save_weights_only
@@ -112,6 +120,7 @@ class ModelCheckpoint(Callback):
         self.initial_value_threshold = scalar(initial_value_threshold)
         self._ticker = Ticker(_cadence(save_freq, who))
         self._refuse_contradictions(who, names)
+        self._monitor = self._tracks[0].monitor
         self._trained: Any = None
         self._epoch: int | None = None
         self._last_batch: int | None = None
@@ -149,11 +158,11 @@ class ModelCheckpoint(Callback):
     def best(self) -> float | None:
         """The best value so far that is in a file, of the first monitor where there are several."""
         self._settle()
-        return self._tracks[0].monitor.best
+        return self._monitor.best
 
     @best.setter
     def best(self, value: float | None) -> None:
-        self._tracks[0].monitor.best = value
+        self._monitor.best = value
 
     def skips_hook(self, hook: str) -> bool:
         """Return whether a hook is not needed at this cadence."""
@@ -167,12 +176,10 @@ class ModelCheckpoint(Callback):
 
     def check_setup(self) -> None:
         """Refuse a format that the trainer cannot write, and a place where nothing can be written."""
-        who, suffixes = type(self).__name__, self.trainer.suffixes
-        if self._template.suffix not in suffixes:
-            raise ArgumentError(
-                f"{who}: filepath must end in one of {', '.join(suffixes)}, which this trainer can write. "
-                f"Received: {self.filepath!r}."
-            )
+        who = type(self).__name__
+        fault = self.trainer.suffix_fault(self.filepath, weights_only=self.save_weights_only)
+        if fault is not None:
+            raise ArgumentError(f"{who}: filepath {fault}. Received: {self.filepath!r}.")
         if self.run.is_main:
             refuse_unwritable(self._template.probe, who)
 
@@ -510,8 +517,8 @@ def _cadence(save_freq: str | int | Cadence, who: str) -> Cadence:
     if isinstance(save_freq, int) and not isinstance(save_freq, bool) and save_freq > 0:
         return Cadence(steps=save_freq)
     raise ArgumentError(
-        f"{who}: save_freq must be 'epoch', a positive whole number of batches, or every(epochs=…), every(steps=…), "
-        f"every(seconds=…). Received: save_freq={save_freq!r}."
+        f"{who}: Unrecognized save_freq. save_freq must be 'epoch', a positive whole number of batches, or every(epochs=…), "
+        f"every(steps=…), every(seconds=…). Received: save_freq={save_freq!r}."
     )
 
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from math import inf
 from typing import Any, ClassVar, TextIO
 
+from jalon.callbacks._arguments import name_todays_spelling
 from jalon.core.callback import Callback, Logs
 from jalon.core.clock import SYSTEM_CLOCK, Clock
 from jalon.core.run import Run
@@ -29,14 +30,14 @@ class ProgbarLogger(Callback):
     stand in the list.
 
     Args:
-        count_mode: ``"steps"``, what is counted. Keras 2 takes it, Keras 3 does not; both spellings work.
+        count_mode: Keras 2's. Steps are counted, whichever it names.
         clock: Tells the time.
 
     Raises:
-        ArgumentError: ``count_mode`` is not ``"steps"``.
+        ArgumentError: ``count_mode`` is neither ``"steps"`` nor ``"samples"``.
 
     Example:
-        >>> progbar = ProgbarLogger(count_mode="steps")
+        >>> progbar = ProgbarLogger()
 
     Source: Keras, ``keras.callbacks.ProgbarLogger``.
     """
@@ -47,12 +48,13 @@ class ProgbarLogger(Callback):
     lazy_logs: ClassVar[bool] = True
     adds_metrics: ClassVar[bool] = False
 
-    def __init__(self, count_mode: str = "steps", *, clock: Clock = SYSTEM_CLOCK) -> None:
-        if count_mode != "steps":
-            raise ArgumentError(
-                f"ProgbarLogger: count_mode must be 'steps': steps are counted, as samples no longer are in Keras. "
-                f"Received: count_mode={count_mode!r}. Leave it out."
-            )
+    def __init__(self, count_mode: str | None = None, *, clock: Clock = SYSTEM_CLOCK) -> None:
+        if count_mode is not None:
+            if count_mode not in ("steps", "samples"):
+                raise ArgumentError(
+                    f"ProgbarLogger: count_mode must be 'steps', or better left out. Received: count_mode={count_mode!r}."
+                )
+            name_todays_spelling(f"count_mode={count_mode!r}", "Steps are counted; leave it out.", who=type(self).__name__)
         self._clock = clock
         self._now = clock.monotonic
         self._display: Display | None = None

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from jalon.callbacks._arguments import finite_number, whole_number
-from jalon.core.callback import Callback, Logs
-from jalon.core.monitor import Mode, Monitor
+from jalon.callbacks._arguments import finite_number, name_todays_spelling, whole_number
+from jalon.callbacks.monitor_callback import MonitorCallback
+from jalon.core.callback import Logs
+from jalon.core.monitor import Mode
 from jalon.errors import ArgumentError, IneffectiveCallback
 
 
-class ReduceLROnPlateau(Callback):
+class ReduceLROnPlateau(MonitorCallback):
     """Reduce the learning rate when a metric has stopped improving.
 
     After ``patience`` epochs in a row without an improvement, the rate of every parameter group is multiplied by
@@ -31,6 +32,7 @@ class ReduceLROnPlateau(Callback):
         min_delta: The least change that counts as an improvement, as an absolute number. Defaults to 0.0001.
         cooldown: How many epochs after a reduction are not counted. Defaults to 0.
         min_lr: The rate below which none is set. Defaults to 0.
+        epsilon: Keras 2's name of ``min_delta``.
 
     Raises:
         ArgumentError: An argument cannot be what it is.
@@ -61,10 +63,14 @@ class ReduceLROnPlateau(Callback):
         min_delta: float = 1e-4,
         cooldown: int = 0,
         min_lr: float = 0.0,
+        *,
+        epsilon: float | None = None,
     ) -> None:
         who = type(self).__name__
-        self._monitor = Monitor(monitor, mode=mode, min_delta=min_delta, who=who)
-        self.monitor = monitor
+        if epsilon is not None:
+            name_todays_spelling(f"epsilon={epsilon!r}", f"Write min_delta={epsilon!r}.", who=who)
+            min_delta = epsilon
+        super().__init__(monitor, mode, min_delta=min_delta)
         self.factor = finite_number(factor, name="factor", who=who)
         if not 0 <= self.factor < 1:
             raise ArgumentError(f"{who}: factor must be from 0 to below 1, to reduce the rate. Received: factor={factor!r}.")
@@ -80,14 +86,6 @@ class ReduceLROnPlateau(Callback):
         self._monitor.restart()
         self.wait = 0
         self.cooldown_counter = 0
-
-    @property
-    def best(self) -> float | None:
-        """The best value so far."""
-        return self._monitor.best
-
-    def awaited_metrics(self) -> Iterable[Monitor]:
-        return (self._monitor,)
 
     def check_setup(self) -> None:
         """Warn where the rate starts so low that it can never be reduced."""
@@ -109,8 +107,7 @@ class ReduceLROnPlateau(Callback):
         """Report the rate, count the epoch if it brought no improvement, and reduce the rate after enough of them."""
         logs = {} if logs is None else logs
         rates = self.trainer.learning_rates()
-        if rates:
-            logs["learning_rate"] = rates[0]
+        logs |= self.trainer.reported_rates()
         value = self._monitor.read(logs, self.trainer, epoch=epoch)
         if value is None:
             return

@@ -1,27 +1,32 @@
-"""TensorBoard: curves, histograms and images for TensorBoard, without TensorFlow."""
+"""TensorBoard: curves, histograms, graphs, embeddings and profiles for TensorBoard, without TensorFlow."""
 
 from __future__ import annotations
 
 import math
 import os
 import tempfile
-from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
 from numbers import Integral
+from operator import index
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from jalon.callbacks._arguments import whole_number
+from jalon.callbacks._profiling import BatchProfiler
+from jalon.callbacks._projector import Projector
 from jalon.core.callback import Callback, Logs
 from jalon.core.logs import scalar
-from jalon.errors import ArgumentError
+from jalon.core.trainer import Embedding
+from jalon.errors import ArgumentError, NotReady
 from jalon.sinks.tfevents import EventFileWriter
+from jalon.store import atomic
 
 
 class TensorBoard(Callback):
-    """Write metrics, and weights if asked, as event files that TensorBoard shows.
+    """Write metrics and the model's graph, and if asked weights, embeddings and a profile, for TensorBoard to show.
 
     Needs neither TensorFlow nor TensorBoard; to look at the files, ``tensorboard --logdir logs``. Training goes into
     ``<log_dir>/train``, validation into ``<log_dir>/validation``, under Keras's tags:
@@ -30,7 +35,11 @@ class TensorBoard(Callback):
       ``val_`` into the validation folder, so that both curves share a chart;
     - at the end of each validation and ``evaluate``, ``evaluation_<metric>_vs_iterations``, by the optimizer's steps;
     - with ``update_freq``, ``batch_<metric>``, by training batches since training began;
-    - with ``histogram_freq``, ``<weight>/histogram`` and ``<weight>/image``, by epoch.
+    - with ``histogram_freq``, ``<weight>/histogram`` and ``<weight>/image``, by epoch;
+    - with ``write_graph``, the graph, when training begins: ``keras`` of a Functional or Sequential model of Keras's, the
+      operations of a PyTorch module, or its layers where its ``forward`` cannot be followed without data;
+    - with ``embeddings_freq``, ``train/projector_config.pbtxt`` with the first 100,000 rows of each table as text;
+    - with ``profile_batch``, the profile of the framework, in ``train/plugins/profile``.
 
     Metrics that are not a single number are left out; NaN and infinities are written. Files are made when there is
     something to write, and are complete at each epoch's end. Each ``fit`` begins new ones.
@@ -38,8 +47,7 @@ class TensorBoard(Callback):
     Args:
         log_dir: The folder, made if missing. Defaults to ``"logs"``.
         histogram_freq: How many epochs from one histogram of the weights to the next. Defaults to 0: none.
-        write_graph: Whether to write the model's graph where the loop has one to give; a ``jalon.Model`` has none.
-            Defaults to True.
+        write_graph: Whether to write the model's graph where the loop has one to give. Defaults to True.
         write_images: Whether to draw the weights too, whenever their histograms are written. Values from 0 to 1 go
             from black to white. Vectors are one pixel wide, matrices lie on their long side; of weights with three
             axes the longer of the outer two numbers the kernels, of which three are drawn. Defaults to False.
@@ -47,19 +55,28 @@ class TensorBoard(Callback):
             ``batch_steps_per_second``: training batches per second. Defaults to False.
         update_freq: ``"epoch"``; or ``"batch"`` or a number of batches, to write metrics that often besides.
             Defaults to ``"epoch"``.
-        profile_batch: 0: profiling is not available.
-        embeddings_freq: 0: embeddings are not written.
-        embeddings_metadata: None: embeddings are not written.
+        profile_batch: The batch to profile, counted from 1 through each ``fit``; or the first and the last, as a pair or
+            as ``"10,20"``. Defaults to 0: none.
+        embeddings_freq: How many epochs from one writing of the embedding tables to the next; they are also there from the
+            beginning. Where the loop can write ``.h5`` files, all weights are saved besides, as
+            ``train/keras_embedding.ckpt-<epoch>.weights.h5``. Defaults to 0: none.
+        embeddings_metadata: A file with one label per row of a table, seen from ``log_dir``, for all embedding layers; or
+            a dict of them by the layer's name. Defaults to None.
 
     Raises:
-        ArgumentError: A wrong argument; or, when training begins, a ``log_dir`` that cannot be written.
+        ArgumentError: A wrong argument; or, when training begins, a ``log_dir`` that cannot be written, a name in
+            ``embeddings_metadata`` that is no embedding layer's, or a loop that has no profiler.
 
     Example:
         >>> from jalon.callbacks import TensorBoard
         >>> every_epoch = TensorBoard("logs/first")
         >>> every_tenth_batch = TensorBoard("logs/second", update_freq=10, histogram_freq=1)
+        >>> words = TensorBoard("logs/third", embeddings_freq=1, embeddings_metadata={"words": "words.tsv"})
+        >>> profiled = TensorBoard("logs/fourth", profile_batch=(10, 20))
 
     After a resume: the steps go on where they were, since they are the run's; the records go into new files.
+
+    Source: Keras's class of this name.
     """
 
     critical = False
@@ -74,18 +91,21 @@ class TensorBoard(Callback):
         write_images: bool = False,
         write_steps_per_second: bool = False,
         update_freq: int | Literal["batch", "epoch"] = "epoch",
-        profile_batch: int = 0,
+        profile_batch: int | str | Sequence[int] = 0,
         embeddings_freq: int = 0,
-        embeddings_metadata: None = None,
+        embeddings_metadata: str | os.PathLike[str] | Mapping[str, str | os.PathLike[str]] | None = None,
     ) -> None:
-        _refuse_unavailable(profile_batch, embeddings_freq, embeddings_metadata)
         self.log_dir = _local_folder(log_dir)
         self.histogram_freq = whole_number(histogram_freq, name="histogram_freq", who="TensorBoard")
         self.write_graph = _switch("write_graph", write_graph)
         self.write_images = _switch("write_images", write_images)
         self.write_steps_per_second = _switch("write_steps_per_second", write_steps_per_second)
         self.update_freq = update_freq
+        self.embeddings_freq = whole_number(embeddings_freq, name="embeddings_freq", who="TensorBoard")
+        self.embeddings_metadata = _metadata(embeddings_metadata)
         self._batches = _batches(update_freq)
+        self._profiler = BatchProfiler(*_profiled(profile_batch), self._start_profiler)
+        self._projector: Projector | None = None
         self._writers: dict[str, EventFileWriter] = {}
         self._batch_began = self._epoch_began = 0.0
         self._epoch_first_step = 0
@@ -97,32 +117,48 @@ class TensorBoard(Callback):
             return False
         by_batch = self._batches is not None
         needed = {
-            "on_train_batch_begin": by_batch and self.write_steps_per_second,
-            "on_train_batch_end": by_batch,
+            "on_train_batch_begin": (by_batch and self.write_steps_per_second) or self._profiler.first > 0,
+            "on_train_batch_end": by_batch or self._profiler.first > 0,
             "on_epoch_begin": self.write_steps_per_second,
         }
         return not needed.get(hook, True)
 
     def check_setup(self) -> None:
-        if self.run.is_main:
-            for part in ("train", "validation"):
-                _refuse_unwritable(Path(self.log_dir, part), self.log_dir)
+        if not self.run.is_main:
+            return
+        for part in ("train", "validation"):
+            _refuse_unwritable(Path(self.log_dir, part), self.log_dir)
+        if self._profiler.first:
+            try:
+                self._start_profiler()  # not entered: nothing starts yet
+            except NotReady as exc:
+                raise ArgumentError(f"TensorBoard: profile_batch must be 0 here. {exc}") from exc
+        if self.embeddings_freq:
+            _refuse_unknown_layers(self.embeddings_metadata, list(self.trainer.embeddings()))
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self.close()
+        self._profiler.rewind()
         self.run.files[self.name or type(self).__name__] = Path(self.log_dir)
         if self._commit not in self.run.commits:
             self.run.commits.append(self._commit)
+        # Before the first record: TensorBoard looks for tables once, when it first sees the run.
+        if self.embeddings_freq:
+            self._begin_embeddings()
+        if self.write_graph:
+            self._write_graph()
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._epoch_began = self.run.clock.monotonic()
         self._epoch_first_step = self.run.step
 
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        self._profiler.begin_batch()
         self._batch_began = self.run.clock.monotonic()
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         run = self.run
+        self._write_graphs_that_ran(self._profiler.end_batch())
         if self._batches is None or run.step % self._batches:
             return
         if self.write_steps_per_second:
@@ -135,9 +171,7 @@ class TensorBoard(Callback):
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         metrics = dict(logs or {})
-        rates = self.trainer.learning_rates()
-        if rates:
-            metrics["learning_rate"] = rates[0]
+        metrics |= self.trainer.reported_rates()
         if self.write_steps_per_second:
             seconds = self.run.clock.monotonic() - self._epoch_began
             metrics["steps_per_second"] = _per_second(self.run.step - self._epoch_first_step, seconds)
@@ -147,8 +181,11 @@ class TensorBoard(Callback):
         if self.histogram_freq and epoch % self.histogram_freq == 0:
             self._write_weights(epoch)
         self._flush()
+        if self._projector is not None and epoch % self.embeddings_freq == 0:
+            self._write_embeddings(self._projector, epoch)
 
     def on_train_end(self, logs: Logs | None = None) -> None:
+        self._write_graphs_that_ran(self._profiler.stop())
         self.close()
 
     def close(self) -> None:
@@ -156,6 +193,7 @@ class TensorBoard(Callback):
         with ExitStack() as stack:
             for writer in writers.values():
                 stack.callback(writer.close)
+            stack.callback(self._profiler.stop)
 
     def _writer(self, part: str) -> EventFileWriter:
         writer = self._writers.get(part)
@@ -178,6 +216,49 @@ class TensorBoard(Callback):
             images = _images(weight) if self.write_images else None
             if images is not None:
                 writer.image(f"{name}/image", images, epoch)
+
+    def _write_graph(self) -> None:
+        graph = self.trainer.graph()
+        if graph is None:
+            return
+        writer = self._writer("train")
+        if graph.kind == "keras":
+            writer.blob("keras", graph.content, 0, plugin="graph_keras_model")
+        else:
+            writer.graph(graph.content)
+
+    def _begin_embeddings(self) -> None:
+        embeddings = list(self.trainer.embeddings())
+        self._projector = None
+        if embeddings:
+            metadata = self.embeddings_metadata or {}
+            if isinstance(metadata, str):
+                metadata = dict.fromkeys((embedding.layer for embedding in embeddings), metadata)
+            self._projector = Projector(Path(self.log_dir), embeddings, metadata)
+            self._projector.write(self.trainer.named_weights())
+            if self._saves(self._embeddings_checkpoint(0)):
+                self._projector.write_as_keras()
+
+    def _write_embeddings(self, projector: Projector, epoch: int) -> None:
+        projector.write(self.trainer.named_weights())
+        path = self._embeddings_checkpoint(epoch)
+        if self._saves(path):
+            atomic.make_folder(path.parent)
+            self.trainer.freeze(path, weights_only=True, about={})()
+
+    def _embeddings_checkpoint(self, epoch: int) -> Path:
+        return Path(self.log_dir, "train", f"keras_embedding.ckpt-{epoch}.weights.h5")
+
+    def _saves(self, path: Path) -> bool:
+        return self.trainer.suffix_fault(str(path), weights_only=True) is None
+
+    def _start_profiler(self) -> AbstractContextManager[Any]:
+        return self.trainer.profiler(Path(self.log_dir, "train"))
+
+    def _write_graphs_that_ran(self, run_metadata: bytes | None) -> None:
+        if run_metadata:
+            number = self._profiler.last
+            self._writer("train").blob(f"batch_{number}", run_metadata, number, plugin="graph_run_metadata_graph")
 
     def _flush(self) -> None:
         for writer in self._writers.values():
@@ -210,19 +291,6 @@ def _per_second(steps: int, seconds: float) -> float:
 # ---- arguments ---------------------------------------------------------------------------------------------------------
 
 
-def _refuse_unavailable(profile_batch: Any, embeddings_freq: Any, embeddings_metadata: Any) -> None:
-    if profile_batch != 0:
-        raise ArgumentError(
-            f"TensorBoard: profiling is not available under this loop. Received: profile_batch={profile_batch!r}. "
-            "Leave it at 0, and profile with your framework's own profiler."
-        )
-    if embeddings_freq != 0 or embeddings_metadata is not None:
-        raise ArgumentError(
-            "TensorBoard: embeddings are not written under this loop. "
-            f"Received: embeddings_freq={embeddings_freq!r}, embeddings_metadata={embeddings_metadata!r}. Leave both out."
-        )
-
-
 def _local_folder(log_dir: Any) -> str:
     folder = os.fspath(log_dir) if isinstance(log_dir, (str, os.PathLike)) else None
     if not isinstance(folder, str) or "://" in folder:
@@ -246,6 +314,47 @@ def _batches(update_freq: Any) -> int | None:
             f"Received: update_freq={update_freq!r}."
         )
     return int(update_freq)
+
+
+def _profiled(profile_batch: Any) -> tuple[int, int]:
+    """Return the numbers of the first and the last batch to profile, both 0 for none."""
+    given = profile_batch.split(",") if isinstance(profile_batch, str) else profile_batch
+    parts = given if isinstance(given, (list, tuple)) else [given]
+    try:
+        numbers = [int(part) if isinstance(part, str) else index(part) for part in parts]
+        first, last = numbers * 2 if len(numbers) == 1 else numbers
+    except (TypeError, ValueError):
+        first, last = 0, -1
+    if not 0 <= first <= last or (first == 0 and last > 0):
+        raise ArgumentError(
+            "TensorBoard: profile_batch must be a non-negative integer or 2-tuple of positive integers, "
+            f"the first and the last batch to profile. Received: profile_batch={profile_batch!r}."
+        )
+    return first, last
+
+
+def _metadata(embeddings_metadata: Any) -> str | dict[str, str] | None:
+    if embeddings_metadata is None:
+        return None
+    try:
+        if isinstance(embeddings_metadata, Mapping):
+            return {str(layer): os.fspath(path) for layer, path in embeddings_metadata.items()}
+        return str(os.fspath(embeddings_metadata))
+    except TypeError:
+        raise ArgumentError(
+            "TensorBoard: embeddings_metadata must be the path of a file, or a dict of such paths by embedding layer. "
+            f"Received: embeddings_metadata={embeddings_metadata!r}."
+        ) from None
+
+
+def _refuse_unknown_layers(metadata: str | Mapping[str, str] | None, embeddings: Sequence[Embedding]) -> None:
+    known = [embedding.layer for embedding in embeddings]
+    unknown = [] if metadata is None or isinstance(metadata, str) else [layer for layer in metadata if layer not in known]
+    if unknown:
+        raise ArgumentError(
+            "TensorBoard: Unrecognized `Embedding` layer names passed to `TensorBoard` `embeddings_metadata` argument: "
+            f"{', '.join(map(repr, unknown))}. Known: {', '.join(map(repr, known)) or 'none'}."
+        )
 
 
 def _refuse_unwritable(folder: Path, log_dir: str) -> None:

@@ -72,7 +72,7 @@ def demo(*, epochs: Annotated[int, Parameter(validator=Number(gte=1))] = 50, fol
             ReduceLROnPlateau(monitor="val_loss", factor=0.2, patience=3, min_lr=1e-5),
             EarlyStopping(monitor="val_loss", patience=6),
             CSVLogger(folder / "training.csv"),
-            ProgbarLogger(count_mode="steps"),
+            ProgbarLogger(),
             TensorBoard(folder / "logs"),
             milestones,
         ],

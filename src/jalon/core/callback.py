@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from jalon.core.hooks import default
 from jalon.core.run import Run, run_of
+from jalon.core.trainer import bridge_of
+from jalon.errors import UnexpectedArgument
 
 if TYPE_CHECKING:
     from jalon.core.monitor import Monitor
@@ -61,11 +64,20 @@ class Callback:
     params: Mapping[str, Any] = {}
     name: str | None = None
     _model: Any = None
+    _bring_up_to_date: Callable[[], Any] | None = None
     _run: Run | None = None
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:  # noqa: ARG004  # the values are __init__'s
+        """Refuse an argument that there is not, with the nearest one."""
+        if kwargs:
+            _refuse_unknown(cls, kwargs)
+        return super().__new__(cls)
 
     @_shadowable
     def model(self) -> Any:
         """What the user trains, with Keras's names (``stop_training``, ``optimizer.learning_rate``, ``save`` …)."""
+        if self._bring_up_to_date is not None:
+            self._bring_up_to_date()
         return self._model
 
     @_shadowable
@@ -82,7 +94,14 @@ class Callback:
 
     def set_model(self, model: Any) -> None:
         """Take the model about to be trained."""
+        if type(model).__name__ == "DistributedDataParallel":
+            model = model.module
         self._model = model
+        # Keras on JAX keeps the weights elsewhere while an epoch runs; this brings them back to the model.
+        self._bring_up_to_date = getattr(model, "jax_state_sync", None)
+        bridge = bridge_of(model)
+        if bridge is not None:
+            bridge.join(self, model)
 
     def set_params(self, params: Mapping[str, Any]) -> None:
         """Take the parameters of the running ``fit``."""
@@ -168,3 +187,13 @@ class Callback:
 
     @default
     def on_exception(self, exc: BaseException) -> None: ...
+
+
+def _refuse_unknown(kind: type, given: Iterable[str]) -> None:
+    parameters = list(inspect.signature(kind).parameters.values())
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    known = [parameter.name for parameter in parameters if parameter.kind is not parameter.POSITIONAL_ONLY]
+    for name in given:
+        if name not in known:
+            raise UnexpectedArgument(name, known, where=kind.__name__)

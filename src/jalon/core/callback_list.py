@@ -14,6 +14,7 @@ from jalon.core.callback import Callback, Logs
 from jalon.core.hooks import HOOKS, BoundHook, implementation
 from jalon.core.logs import BatchLogs
 from jalon.core.run import Run
+from jalon.core.trainer import TrainerAdapter
 from jalon.errors import ArgumentError, CallbackDegraded, StateMismatch
 
 BATCH_HOOKS = tuple(name for name, hook in HOOKS.items() if "batch" in hook.arguments)
@@ -105,16 +106,7 @@ class CallbackList:
         Raises:
             JalonError: What a callback refuses.
         """
-        trainer = self._running().trainer
-        metrics_are_known = True
-        for callback in self.callbacks:
-            if isinstance(callback, Callback):
-                if metrics_are_known:
-                    for monitor in callback.awaited_metrics():
-                        monitor.prepare(trainer)
-                callback.check_setup()
-            if getattr(callback, "adds_metrics", True) and implementation(callback, "on_epoch_end") is not None:
-                metrics_are_known = False
+        validate(self.callbacks, self._running().trainer)
 
     def state_dict(self) -> dict[str, Any]:
         """Return every callback's state under its key: its ``name``, else its class and ordinal within that class."""
@@ -275,6 +267,19 @@ class CallbackList:
         if self.run is None:
             raise RuntimeError("CallbackList.begin(run, model, params) comes first.")
         return self.run
+
+
+def validate(callbacks: Iterable[Any], trainer: TrainerAdapter) -> None:
+    """Let callbacks refuse what cannot work, in the order in which they will run."""
+    metrics_are_known = True
+    for callback in callbacks:
+        if isinstance(callback, Callback):
+            if metrics_are_known:
+                for monitor in callback.awaited_metrics():
+                    monitor.prepare(trainer)
+            callback.check_setup()
+        if getattr(callback, "adds_metrics", True) and implementation(callback, "on_epoch_end") is not None:
+            metrics_are_known = False
 
 
 def _flatten(callbacks: Any) -> Iterator[Any]:

@@ -55,7 +55,9 @@ class Monitor:
             ArgumentError: ``mode="auto"`` and nobody knows whether less or more of the metric is better.
         """
         known = trainer.metric_names()
-        if known is not None and self.name not in known:
+        if known is None:
+            return
+        if self.name not in known:
             raise MissingMetric(self.who, self.name, known, when="this training")
         self.settle(trainer)
 

@@ -111,6 +111,7 @@ class Run:
         """
         self.stop_requested = True
         self.stop_reason = self.stop_reason or reason
+        self.trainer.request_stop()
 
     def set_stop(self, requested: bool) -> None:
         """Set or take back a stop without a reason, as Keras's ``model.stop_training = …`` does."""

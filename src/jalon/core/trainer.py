@@ -130,6 +130,9 @@ class TrainerAdapter(ABC):
     def named_weights(self) -> Iterator[tuple[str, Any]]:
         """Yield each weight's name and its values as a numpy array."""
 
+    def request_stop(self) -> None:  # noqa: B027  # most loops ask the run
+        """Pass a stop on to a loop that does not ask the run."""
+
     # ---- what not every loop has -----------------------------------------------------------------------------------------
 
     def suffix_fault(self, path: str, *, weights_only: bool) -> str | None:
@@ -162,8 +165,10 @@ class TrainerAdapter(ABC):
     def profiler(self, folder: Path) -> AbstractContextManager[Any]:
         """Return a context in which the framework profiles, to leave its records in a folder.
 
+        It may yield an object with ``mark(number)``, a context for one batch, and ``run_metadata``.
+
         Raises:
-            ArgumentError: The framework has no profiler here; it says why.
+            NotReady: There is no profiler here; it says why.
         """
         raise NotReady("This loop has no profiler.")
 
@@ -174,7 +179,6 @@ class TrainerAdapter(ABC):
             NotReady: This loop has no such form.
         """
         raise NotReady("This loop cannot be saved by Orbax.")
-
 
 
 def adapter_of(model: Any) -> TrainerAdapter:
@@ -190,7 +194,7 @@ def adapter_of(model: Any) -> TrainerAdapter:
     if make is not None:
         own: TrainerAdapter = make()
         return own
-    bridge = bridge_of(type(model))
+    bridge = bridge_of(model)
     if bridge is not None:
         bridged: TrainerAdapter = bridge.adapter(model)
         return bridged
@@ -204,10 +208,13 @@ def adapter_of(model: Any) -> TrainerAdapter:
     )
 
 
+def bridge_of(model: Any) -> ModuleType | None:
+    """Return the bridge to the framework that a model comes from, ``jalon.bridges.<package>_bridge``, if there is one."""
+    return _bridge(tuple(dict.fromkeys(base.__module__.partition(".")[0] for base in type(model).__mro__)))
+
+
 @cache
-def bridge_of(kind: type) -> ModuleType | None:
-    """Return the bridge to the framework that a class comes from, ``jalon.bridges.<package>_bridge``, if there is one."""
-    packages = dict.fromkeys(base.__module__.partition(".")[0] for base in kind.__mro__)
+def _bridge(packages: tuple[str, ...]) -> ModuleType | None:
     for name in (f"jalon.bridges.{package}_bridge" for package in packages):
         if importlib.util.find_spec(name) is not None:
             return importlib.import_module(name)

@@ -13,6 +13,7 @@ import os
 import socket
 import struct
 import zlib
+from collections.abc import Sequence
 from functools import lru_cache
 from io import FileIO
 from itertools import count
@@ -24,6 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from jalon.core.clock import SYSTEM_CLOCK, Clock
 from jalon.errors import ArgumentError
+from jalon.sinks.wire import bytes_field, number_field, varint
 
 BUCKETS = 30
 """Into how many buckets a histogram sorts its values, as TensorBoard's own summaries do."""
@@ -35,6 +37,7 @@ HELD_SECONDS = 10.0
 """How long records are held back while others come, so that a long epoch can be watched."""
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
+_DT_STRING = 7
 _PNG_COLOURS = {1: 0, 3: 2, 4: 6}
 
 _u32 = struct.Struct("<I").pack
@@ -44,7 +47,7 @@ _wall_time = struct.Struct("<Bd").pack
 
 
 class EventFileWriter:
-    """Write the scalars, histograms and images of one run as an event file.
+    """Write the scalars, histograms, images and graphs of one run as an event file.
 
     The file is made at the first record. Records are held back and written whole: by :meth:`flush`, once there are
     64 KiB of them, and every ten seconds while they come. What a full disk refuses, up to that size, is kept and
@@ -102,7 +105,7 @@ class EventFileWriter:
             values: Numbers, of any shape.
             step: Their place in time.
         """
-        self._write(_step(step) + _summary(_bytes(1, tag.encode()) + _bytes(5, _histogram(np.asarray(values)))))
+        self._write(_step(step) + _summary(bytes_field(1, tag.encode()) + bytes_field(5, _histogram(np.asarray(values)))))
 
     def image(self, tag: str, pixels: ArrayLike, step: int) -> None:
         """Write an image, or the first three of a stack.
@@ -119,10 +122,29 @@ class EventFileWriter:
         stack = _stack(np.asarray(pixels))
         _, height, width, _ = stack.shape
         strings = (str(width).encode(), str(height).encode(), *(_png(image) for image in stack))
-        shape = _bytes(2, _bytes(2, b"\x08" + _varint(len(strings))))
-        tensor = b"\x08\x07" + shape + b"".join(_bytes(8, string) for string in strings)
-        plugin = _bytes(1, _bytes(1, b"images"))
-        self._write(_step(step) + _summary(_bytes(1, tag.encode()) + _bytes(8, tensor) + _bytes(9, plugin)))
+        shape = bytes_field(2, number_field(1, len(strings)))
+        self._write(_step(step) + _strings(tag, strings, shape, bytes_field(1, b"images")))
+
+    def graph(self, graph_def: bytes) -> None:
+        """Write the graph of the run, of which there is one.
+
+        Args:
+            graph_def: A serialized ``GraphDef``.
+        """
+        self._write(bytes_field(4, graph_def))
+
+    def blob(self, tag: str, content: bytes, step: int, *, plugin: str) -> None:
+        """Write bytes that one of TensorBoard's plugins for graphs reads.
+
+        Args:
+            tag: The name of the record.
+            content: What the plugin reads.
+            step: Its place in time.
+            plugin: ``"graph_keras_model"`` for a Keras configuration in JSON, ``"graph_run_metadata_graph"`` for a
+                serialized ``RunMetadata``.
+        """
+        version = bytes_field(1, plugin.encode()) + bytes_field(2, b"1")
+        self._write(_step(step) + _strings(tag, (content,), b"", version))
 
     def flush(self) -> None:
         """Hand what was held back to the system, in one write."""
@@ -170,7 +192,7 @@ class EventFileWriter:
                 continue
             self.path = path
             self._written_at = now
-            self._append(now, _bytes(3, b"brain.Event:2"))
+            self._append(now, bytes_field(3, b"brain.Event:2"))
             return
 
 
@@ -188,36 +210,28 @@ def _length(size: int) -> bytes:
     return length + _masked(crc32c(length))
 
 
-# ---- protobuf's wire format --------------------------------------------------------------------------------------------
-
-
-def _varint(number: int) -> bytes:
-    number &= 0xFFFF_FFFF_FFFF_FFFF
-    octets = bytearray()
-    while number > 0x7F:
-        octets.append(number & 0x7F | 0x80)
-        number >>= 7
-    octets.append(number)
-    return bytes(octets)
-
-
-def _bytes(field: int, payload: bytes) -> bytes:
-    return _varint(field << 3 | 2) + _varint(len(payload)) + payload
+# ---- events ------------------------------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=16)
 def _step(step: int) -> bytes:
-    return b"\x10" + _varint(int(step))
+    return b"\x10" + varint(int(step))
 
 
 def _summary(value: bytes) -> bytes:
-    return _bytes(5, _bytes(1, value))
+    return bytes_field(5, bytes_field(1, value))
+
+
+def _strings(tag: str, strings: Sequence[bytes], shape: bytes, plugin: bytes) -> bytes:
+    """Return a summary that holds a tensor of strings for a plugin."""
+    tensor = number_field(1, _DT_STRING) + bytes_field(2, shape) + b"".join(bytes_field(8, string) for string in strings)
+    return _summary(bytes_field(1, tag.encode()) + bytes_field(8, tensor) + bytes_field(9, bytes_field(1, plugin)))
 
 
 @lru_cache(maxsize=1024)
 def _scalar_head(tag: str) -> bytes:
     """Return a scalar's summary up to its four bytes of value."""
-    return _summary(_bytes(1, tag.encode()) + b"\x15" + bytes(4))[:-4]
+    return _summary(bytes_field(1, tag.encode()) + b"\x15" + bytes(4))[:-4]
 
 
 # ---- histograms --------------------------------------------------------------------------------------------------------
@@ -229,7 +243,7 @@ def _histogram(values: NDArray[np.generic]) -> bytes:
     limits, counts = _buckets(numbers)
     low, high = (numbers.min(), numbers.max()) if numbers.size else (0.0, 0.0)
     moments = struct.pack("<BdBdBdBdBd", 0x09, low, 0x11, high, 0x19, numbers.size, 0x21, numbers.sum(), 0x29, numbers @ numbers)
-    return moments + _bytes(6, limits.astype("<f8").tobytes()) + _bytes(7, counts.astype("<f8").tobytes())
+    return moments + bytes_field(6, limits.astype("<f8").tobytes()) + bytes_field(7, counts.astype("<f8").tobytes())
 
 
 def _buckets(numbers: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

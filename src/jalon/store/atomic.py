@@ -46,9 +46,26 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     target = Path(os.path.realpath(path)) if path.is_symlink() else path
     make_folder(target.parent)
-    temp = _temp_beside(target)
+    temp = temp_beside(target)
     try:
         yield temp
+    except BaseException:
+        temp.unlink(missing_ok=True)
+        raise
+    put_in_place(temp, target)
+
+
+def put_in_place(temp: Path, target: Path) -> None:
+    """Give a file that was written beside it its final name, once it is on the disk.
+
+    Args:
+        temp: The file; removed where it cannot be put in place.
+        target: The final name.
+
+    Raises:
+        OSError: The system refuses, as on a full disk.
+    """
+    try:
         _sync(temp, os.O_RDWR)
         temp.replace(target)
     except BaseException:
@@ -97,7 +114,7 @@ def refuse_unwritable(path: Path, who: str) -> None:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
         make_folder(path.parent)
-        with open(_temp_beside(path), "xb") as probe:
+        with open(temp_beside(path), "xb") as probe:
             Path(probe.name).unlink()
     except OSError as exc:
         raise CheckpointError(f"{who} cannot write {path}: {_explained(exc, path)}.") from exc
@@ -115,8 +132,14 @@ def _explained(exc: OSError, path: Path) -> str:
     return f"{exc.strerror}{remedy}"
 
 
-def _temp_beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.tmp-{os.getpid()}-{next(_numbers)}")
+def temp_beside(path: Path, *, ending: str = "") -> Path:
+    """Return a name of its own beside a path, for what will take the path's place.
+
+    Args:
+        path: The final name.
+        ending: How the name has to end, for a writer that knows a format by it.
+    """
+    return path.with_name(f".{path.name}.tmp-{os.getpid()}-{next(_numbers)}{ending}")
 
 
 def _sync(path: Path, flags: int) -> None:

@@ -71,7 +71,8 @@ def play(
         if state is not None:
             CallbackList(callbacks).load_state_dict(state)
         last: Logs = {}
-        for epoch, last in enumerate(script, first_epoch):
+        begin = max(run.initial_epoch, first_epoch)  # a callback may have put back a later epoch
+        for epoch, last in enumerate(script[begin - first_epoch :], begin):
             loop.epoch(epoch, last)
             if run.stop_requested:
                 break

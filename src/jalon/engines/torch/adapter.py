@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from jalon.core.trainer import Direction, TrainerAdapter, Write
-from jalon.engines.torch import saving
+from jalon.core.trainer import Averages, Direction, Embedding, Graph, TrainerAdapter, Write
+from jalon.engines.torch import graph, profiler, saving
 from jalon.engines.torch.formats import SUFFIXES
 from jalon.engines.torch.structures import as_host
 
@@ -81,3 +82,15 @@ class TorchAdapter(TrainerAdapter):
     def named_weights(self) -> Iterator[tuple[str, Any]]:
         for name, value in self.model.module.state_dict().items():
             yield name.replace(".", "/"), as_host(value)
+
+    def graph(self) -> Graph | None:
+        return graph.graph(self.model)
+
+    def embeddings(self) -> Iterator[Embedding]:
+        return graph.embeddings(self.model)
+
+    def profiler(self, folder: Path) -> AbstractContextManager[Any]:
+        return profiler.profiler(folder)
+
+    def averages(self) -> Averages | None:
+        return self.model.averages

@@ -58,6 +58,8 @@ class FitLoop:
             self.model.module.train()
             self.callbacks.on_train_begin({})
             logs = self._epochs()
+            if self.run.epochs > 0:
+                self.model.end_training()
             self.callbacks.on_train_end(logs)
             self.run.phase = "idle"
         return history

@@ -20,6 +20,7 @@ from jalon.core.run import Run
 from jalon.core.transform import Batch, Transform, TransformPhase
 from jalon.engines.torch import saving
 from jalon.engines.torch.adapter import TorchAdapter
+from jalon.engines.torch.averages import WeightAverages
 from jalon.engines.torch.calling import ModuleCall
 from jalon.engines.torch.data import DataReader, FitData
 from jalon.engines.torch.fit import FitLoop, evaluate, evaluating, predict, random_numbers_kept
@@ -65,6 +66,7 @@ class Model:
         self._step_options = self._options
         self._steps_per_execution = 1
         self._scaler: torch.amp.GradScaler | None = None
+        self._averages: WeightAverages | None = None
         self._accumulated = 0
         self._parameters: list[nn.Parameter] = []
         self._call = ModuleCall(module)
@@ -108,6 +110,9 @@ class Model:
         precision: Precision = "float32",
         gradient_accumulation_steps: int = 1,
         clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
     ) -> Self:
         """Set how the model is trained and measured, and return the model.
 
@@ -128,11 +133,16 @@ class Model:
             precision: ``"float32"``, ``"mixed_bfloat16"`` or ``"mixed_float16"``.
             gradient_accumulation_steps: Batches whose gradients are averaged for one optimizer step.
             clipnorm: The greatest norm of each weight's gradient, as Keras clips.
+            use_ema: Whether to keep a moving average of the weights, as Keras's optimizers do, and to end ``fit`` with it in
+                their place. Validation takes it with ``SwapEMAWeights``.
+            ema_momentum: The share of the average that stays at each optimizer step. Defaults to 0.99.
+            ema_overwrite_frequency: Optimizer steps after which the weights become their average, each time. Defaults to
+                never before the end of ``fit``.
 
         Raises:
             ArgumentError: An argument that cannot be meant; the nearest name is suggested.
         """
-        self._options = Options(precision, gradient_accumulation_steps, clipnorm)
+        self._options = Options(precision, gradient_accumulation_steps, clipnorm, use_ema, ema_momentum, ema_overwrite_frequency)
         if not isinstance(steps_per_execution, int) or steps_per_execution < 1:
             raise ArgumentError(
                 f"Model.compile: steps_per_execution must be a positive whole number. Received: {steps_per_execution!r}."
@@ -143,6 +153,7 @@ class Model:
         self._objective = Objective(loss, loss_weights, metrics, weighted_metrics)
         self._optimizer_spec, self._scheduler_spec, self._scheduler_interval = optimizer, scheduler, scheduler_interval
         self._optimizer = None
+        self._averages = WeightAverages(ema_momentum, ema_overwrite_frequency) if use_ema else None
         self._steps_per_execution = steps_per_execution
         self._accumulated = 0
         self._metrics_names = []
@@ -397,6 +408,16 @@ class Model:
         return self._optimizer
 
     @property
+    def averages(self) -> WeightAverages | None:
+        """The moving average of the weights, where ``compile`` asked for one; ``None`` before the first ``fit`` or ``load``."""
+        return self._averages if self._averages is not None and self._averages.begun else None
+
+    @property
+    def keeps_averages(self) -> bool:
+        """Whether ``compile`` asked for a moving average of the weights."""
+        return self._averages is not None
+
+    @property
     def is_compiled(self) -> bool:
         """Whether there is an optimizer."""
         return self._optimizer is not None
@@ -496,7 +517,9 @@ class Model:
             scaler.unscale_(optimizer.torch)
         if clipnorm is not None:
             clip_each(self._parameters, clipnorm)
-        optimizer.step(scaler)
+        changed = optimizer.step(scaler)
+        if changed and self._averages is not None:
+            self._averages.update(optimizer.iterations)
         if self._scheduler_interval == "step":
             optimizer.step_scheduler()
 
@@ -553,6 +576,27 @@ class Model:
         if self._scheduler_interval == "epoch" and self.optimizer.owns_rate:
             self.optimizer.step_scheduler(logs.get("val_loss", logs.get("loss")))
 
+    def end_training(self) -> None:
+        """Put the average of the weights in their place, where one is kept, as Keras's ``fit`` does."""
+        if self._averages is not None:
+            self._averages.put_in_place()
+
+    def optimizer_state(self) -> dict[str, Any]:
+        """Return the optimizer's state, with the average of the weights where one is kept."""
+        state = self.optimizer.state_dict()
+        return state if self._averages is None else state | {"averages": self._averages.state_dict()}
+
+    def load_optimizer_state(self, state: Mapping[str, Any]) -> None:
+        """Take back what ``optimizer_state`` returned, the weights being in place.
+
+        Raises:
+            CheckpointMismatch: It belongs to another optimizer.
+        """
+        self.optimizer.load_state_dict(state)
+        if self._averages is not None:
+            self._averages.load_state_dict(state.get("averages", {}))
+            self._average_the_trained()
+
     # ---- how ---------------------------------------------------------------------------------------------------------
 
     def _write_checked(self, path: Path, overwrite: bool, *, weights_only: bool) -> None:
@@ -581,6 +625,12 @@ class Model:
         self._accumulated = 0
         self._scaler = torch.amp.GradScaler(self.device.type) if options.precision == "mixed_float16" else None
         self._parameters = [parameter for parameter in self.module.parameters() if parameter.requires_grad]
+        self._average_the_trained()
+
+    def _average_the_trained(self) -> None:
+        if self._averages is not None:
+            named = self.module.named_parameters()
+            self._averages.begin({name: weight for name, weight in named if weight.requires_grad})
 
     def _tried(self, x: Any) -> Any:
         try:

@@ -33,7 +33,7 @@ def freeze(model: Model, path: Path, *, weights_only: bool, about: Mapping[str, 
     told = dict(about)
     if model.transforms:
         told["transforms"] = [_described(transform) for transform in model.transforms]
-    optimizer = None if weights_only or not model.is_compiled else _copied(model.optimizer.state_dict())
+    optimizer = None if weights_only or not model.is_compiled else _copied(model.optimizer_state())
     checkpoint = Checkpoint(_copied(model.module.state_dict()), optimizer, told)
     return partial(write_checkpoint, path, checkpoint)
 
@@ -54,12 +54,17 @@ def read(model: Model, path: Path, *, optimizer: bool | Literal["if there"]) -> 
     refuse_other_weights(model.module, checkpoint.weights, path)
     if optimizer is True and checkpoint.optimizer is None:
         raise CheckpointError(f"{path} holds weights alone. To start from them with a fresh optimizer, call load_weights.")
+    state = checkpoint.optimizer if optimizer else None
+    if state is not None and state.get("averages") and not model.keeps_averages:
+        raise CheckpointMismatch(
+            f"{path} holds an average of the weights. Call model.compile(..., use_ema=True) to go on with it."
+        )
     transforms = _transforms(checkpoint.about.get("transforms", []), model.transforms, path)
     model.module.load_state_dict(checkpoint.weights)
     if transforms:
         model.transforms = transforms
-    if optimizer and checkpoint.optimizer is not None:
-        model.optimizer.load_state_dict(checkpoint.optimizer)
+    if state is not None:
+        model.load_optimizer_state(state)
 
 
 def refuse_other_weights(module: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
