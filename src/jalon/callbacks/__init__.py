@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from jalon.callbacks.learning_rate_scheduler import LearningRateScheduler
     from jalon.callbacks.model_checkpoint import ModelCheckpoint
     from jalon.callbacks.monitor_callback import MonitorCallback
+    from jalon.callbacks.orbax_checkpoint import OrbaxCheckpoint
     from jalon.callbacks.progbar_logger import ProgbarLogger
     from jalon.callbacks.reduce_lr_on_plateau import ReduceLROnPlateau
     from jalon.callbacks.remote_monitor import RemoteMonitor
@@ -36,6 +37,7 @@ _HOMES = {
     "LearningRateScheduler": "jalon.callbacks.learning_rate_scheduler",
     "ModelCheckpoint": "jalon.callbacks.model_checkpoint",
     "MonitorCallback": "jalon.callbacks.monitor_callback",
+    "OrbaxCheckpoint": "jalon.callbacks.orbax_checkpoint",
     "ProgbarLogger": "jalon.callbacks.progbar_logger",
     "ReduceLROnPlateau": "jalon.callbacks.reduce_lr_on_plateau",
     "RemoteMonitor": "jalon.callbacks.remote_monitor",
@@ -57,6 +59,7 @@ __all__ = [
     "LearningRateScheduler",
     "ModelCheckpoint",
     "MonitorCallback",
+    "OrbaxCheckpoint",
     "ProgbarLogger",
     "ReduceLROnPlateau",
     "RemoteMonitor",

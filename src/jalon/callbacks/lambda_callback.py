@@ -74,4 +74,15 @@ class LambdaCallback(Callback):
                 raise ArgumentError(f"{type(self).__name__}: {name} must be a function. Received: {name}={function!r}.")
             if ALIASES.get(name) in functions:
                 raise ArgumentError(f"{type(self).__name__}: {name} is another name of {ALIASES[name]}. Pass one of the two.")
-        vars(self).update(functions)
+        vars(self).update({name: _by_position(function) if "batch" in name else function for name, function in functions.items()})
+
+
+def _by_position(function: Any) -> Any:
+    """Return a batch hook that gives its logs by position: Keras names them, and few functions call theirs ``logs``."""
+    if not callable(function):
+        return function
+
+    def hook(batch: int, logs: Any = None) -> Any:
+        return function(batch, logs)
+
+    return hook

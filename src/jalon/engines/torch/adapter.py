@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from jalon.core.trainer import Averages, Direction, Embedding, Graph, TrainerAdapter, Write
-from jalon.engines.torch import graph, profiler, saving
+from jalon.engines.torch import graph, orbax, profiler, saving
 from jalon.engines.torch.formats import SUFFIXES
 from jalon.engines.torch.structures import as_host
 
@@ -94,3 +94,6 @@ class TorchAdapter(TrainerAdapter):
 
     def averages(self) -> Averages | None:
         return self.model.averages
+
+    def checkpointables(self, *, weights_only: bool) -> dict[str, Any]:
+        return orbax.checkpointables(saving.content(self.model, weights_only=weights_only, about={}))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from jalon import callbacks
 from jalon.core.trainer import Write
 from jalon.core.transform import Transform
+from jalon.engines.torch import orbax
 from jalon.engines.torch.formats import Checkpoint, read_checkpoint, write_checkpoint
 from jalon.errors import ArgumentError, CheckpointError, CheckpointMismatch
 
@@ -30,27 +31,39 @@ def freeze(model: Model, path: Path, *, weights_only: bool, about: Mapping[str, 
         weights_only: Leave out the optimizer's state.
         about: JSON values to store beside the weights.
     """
-    told = dict(about)
-    if model.transforms:
-        told["transforms"] = [_described(transform) for transform in model.transforms]
-    optimizer = None if weights_only or not model.is_compiled else _copied(model.optimizer_state())
-    checkpoint = Checkpoint(_copied(model.module.state_dict()), optimizer, told)
+    now = content(model, weights_only=weights_only, about=about)
+    checkpoint = Checkpoint(_copied(now.weights), _copied(now.optimizer), now.about)
     return partial(write_checkpoint, path, checkpoint)
 
 
+def content(model: Model, *, weights_only: bool, about: Mapping[str, Any]) -> Checkpoint:
+    """Return what there is to save of a model. Its tensors are the model's own and change with it.
+
+    Args:
+        model: The model.
+        weights_only: Leave out the optimizer's state.
+        about: JSON values to store beside the weights.
+    """
+    told = dict(about)
+    if model.transforms:
+        told["transforms"] = [_described(transform) for transform in model.transforms]
+    optimizer = None if weights_only or not model.is_compiled else model.optimizer_state()
+    return Checkpoint(model.module.state_dict(), optimizer, told)
+
+
 def read(model: Model, path: Path, *, optimizer: bool | Literal["if there"]) -> None:
-    """Read a file into a model.
+    """Read a file, or a folder that Orbax wrote, into a model.
 
     Args:
         model: The model; changed only where the whole file fits.
-        path: The file.
+        path: The file or the folder.
         optimizer: Whether the optimizer's state is read too; ``"if there"``, where the file holds it.
 
     Raises:
         CheckpointError: The file is missing, damaged, or lacks the optimizer's state.
         CheckpointMismatch: It belongs to another model.
     """
-    checkpoint = read_checkpoint(path)
+    checkpoint = orbax.read_checkpoint(path) if orbax.holds_saves(path) else read_checkpoint(path)
     refuse_other_weights(model.module, checkpoint.weights, path)
     if optimizer is True and checkpoint.optimizer is None:
         raise CheckpointError(f"{path} holds weights alone. To start from them with a fresh optimizer, call load_weights.")
