@@ -174,7 +174,7 @@ class OrbaxCheckpoint(MonitorCallback):
         if type(self.trainer).checkpointables is TrainerAdapter.checkpointables:
             self.trainer.checkpointables(weights_only=self.save_weights_only)
         if self.run.is_main:
-            refuse_unwritable(self._folder / "0", type(self).__name__)
+            refuse_unwritable(self._folder / "checkpoint", type(self).__name__)
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Start afresh with another model; with the same one, go on."""
