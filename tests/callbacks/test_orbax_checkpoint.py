@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -397,15 +400,15 @@ class TestReading:
 
 
 class TestFailure:
+    @pytest.mark.parametrize("background", [True, False])
+    def test_full_disk(self, tmp_path, background):
+        """A save that the system refuses is one warning; the earlier one is intact, training goes on, later saves succeed."""
+        pytest.importorskip("resource")
+        assert "warned once, saved later\n" == in_another_process(FULL_DISK, str(tmp_path), str(int(background)))
+
     def test_of_another_kind(self, tmp_path):
         """What is no refusal of the system's ends training."""
-
-        class Odd(Trainer):
-            def checkpointables(self, *, weights_only):
-                return {"pytree": {"w": np.empty(0)}}
-
-        with pytest.raises(ValueError, match="zero size"):
-            play(OrbaxCheckpoint(tmp_path), [{"loss": 1.0}], trainer=Odd())
+        assert "ValueError: Cannot save arrays with zero size" in in_another_process(ODD_ARRAY, str(tmp_path))
 
     def test_exception_in_training(self, tmp_path):
         """What was begun when training fails is finished, and Orbax let go."""
@@ -439,7 +442,66 @@ class TestProcesses:
         assert [] == saves(tmp_path)
 
 
+# After a failed save Orbax leaves threads and coroutines behind, so these are processes of their own.
+FULL_DISK = """
+import resource
+import sys
+import warnings
+from pathlib import Path
+import torch
+from jalon import Model
+from jalon.callbacks import Callback
+from jalon.callbacks.orbax_checkpoint import OrbaxCheckpoint
+from jalon.errors import SaveFailed
+
+folder, background = Path(sys.argv[1]), bool(int(sys.argv[2]))
+limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+saver = OrbaxCheckpoint(folder, "loss", save_best_only=True, max_to_keep=1, save_on_background=background)
+
+class FullInEpochs2And3(Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        saver.wait_until_finished()
+        if epoch == 1:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+        if epoch == 3:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            self.best = saver.best
+            model.load(folder / "0")
+            assert [folder / "0"] == [path for path in folder.iterdir() if path.name.isdecimal()]
+
+torch.manual_seed(0)
+x = torch.randn(64, 64)
+model = Model(torch.nn.Linear(64, 2048)).compile("adam", loss="mse")
+full = FullInEpochs2And3()
+with warnings.catch_warnings(record=True) as told:
+    losses = model.fit(x, torch.zeros(64, 2048), epochs=4, verbose=0, callbacks=[full, saver]).history["loss"]
+(warning,) = [one for one in told if one.category is SaveFailed]
+assert "the model of epoch 2 was not saved to" in str(warning.message) and "File too large" in str(warning.message)
+assert losses[2] < losses[1] < losses[0] == full.best and losses[3] == saver.best
+assert [folder / "3"] == list(folder.iterdir())
+print("warned once, saved later")
+"""
+
+ODD_ARRAY = """
+import os
+import sys
+import numpy as np
+from jalon.callbacks.orbax_checkpoint import OrbaxCheckpoint
+from jalon.testing import FakeTrainer, play
+
+class Odd(FakeTrainer):
+    def checkpointables(self, *, weights_only):
+        return {"pytree": {"w": np.empty(0)}}
+
+try:
+    play(OrbaxCheckpoint(sys.argv[1]), [{"loss": 1.0}], trainer=Odd())
+except Exception as exc:
+    print(f"{type(exc).__name__}: {exc}", flush=True)
+os._exit(0)  # Orbax's own thread may wait long for a folder that is no longer made when a process ends
+"""
+
 UNDER_KERAS = """
+import shutil
 import sys
 import warnings
 import keras
@@ -475,12 +537,13 @@ loaded = keras.saving.load_model(folder + "/all")
 assert loaded.compiled and same(keep.kept[2], loaded.get_weights())
 values = lambda model: [keras.ops.convert_to_numpy(variable) for variable in model.optimizer.variables]
 assert same(values(model), values(loaded))
-model.load_weights(folder + "/all/1")
+shutil.copytree(folder + "/all/1", folder + "/one/1")
+model.load_weights(folder + "/one")
 assert same(keep.kept[1], model.get_weights())
 
 model = build()
 saver = OrbaxCheckpoint(folder + "/weights", "accuracy", save_best_only=True, save_freq=4, save_weights_only=True)
-model.fit(x, y, epochs=1, verbose=0, callbacks=saver)
+model.fit(x, y, epochs=1, verbose=0, callbacks=[saver])
 other = build()
 other.load_weights(folder + "/weights")
 assert 0 < saver.best <= 1
@@ -501,8 +564,28 @@ assert keras.saving.load_model(folder + "/words").layers[-1].get_vocabulary() ==
 stack = keras.Sequential([keras.Input((64,)), keras.layers.Dense(10, "softmax")], name="stack")
 stack.compile("adam", "sparse_categorical_crossentropy")
 try:
-    stack.fit(x, y, epochs=1, verbose=0, callbacks=OrbaxCheckpoint(folder + "/stack"))
+    stack.fit(x, y, epochs=1, verbose=0, callbacks=[OrbaxCheckpoint(folder + "/stack")])
 except JalonWarning as warning:
     assert "load_model cannot find the weights of the Sequential 'stack'" in str(warning)
     print("saved and loaded")
 """
+
+
+def in_another_process(script: str, *arguments: str, **environment: str) -> str:
+    """Return what a script prints."""
+    command = [sys.executable, "-c", script, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
+    assert 0 == done.returncode, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["jax", "torch", "tensorflow"])
+def test_under_keras(tmp_path, backend):
+    """Under Keras's fit, on every backend, Keras's own functions load what was saved: model, optimizer, weights, assets."""
+    pytest.importorskip("keras")
+    pytest.importorskip(backend)
+    vocabulary = tmp_path / "vocabulary.txt"
+    vocabulary.write_text("cat\ndog")
+
+    assert "saved and loaded\n" == in_another_process(UNDER_KERAS, str(tmp_path), str(vocabulary), KERAS_BACKEND=backend)

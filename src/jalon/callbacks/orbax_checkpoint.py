@@ -302,7 +302,7 @@ class OrbaxCheckpoint(MonitorCallback):
             yield
         except Exception as exc:
             self._pending = None
-            self._start_anew()
+            self._start_anew(save)
             failure = _system_error(exc)
             if failure is None:
                 raise
@@ -316,10 +316,12 @@ class OrbaxCheckpoint(MonitorCallback):
                     stacklevel=2,
                 )
 
-    def _start_anew(self) -> None:
+    def _start_anew(self, save: _Pending) -> None:
         """Let Orbax look at the folder afresh: after a failed save it no longer knows what is there."""
         checkpointer, self._checkpointer = self._checkpointer, None
-        if checkpointer is not None:
+        # Where the save did not even begin, a thread of Orbax's may still make its folder. To close would cut it off, and
+        # the process would wait for it at its end.
+        if checkpointer is not None and save.response is not None:
             with suppress(Exception):
                 checkpointer.wait()  # it raises the error of a save a second time
             checkpointer.close()

@@ -33,7 +33,7 @@ def _state_tree(model: Any) -> dict[str, Any]:
     if keras.backend.backend() == "jax":
         native: dict[str, Any] = model.get_state_tree()
         return native
-    # Orbax takes arrays and Python's numbers, and no arrays without dimensions.
+    # Orbax takes arrays and Python's numbers, but not numpy's.
     tree: dict[str, Any] = keras.tree.map_structure(_plain, model.get_state_tree(value_format="numpy_array"))
     return tree
 
