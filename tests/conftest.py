@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,10 @@ from hypothesis import settings
 from jalon.core.callback_list import CallbackList
 from jalon.core.run import Run
 from jalon.testing import FakeModel, FakeTrainer, ManualClock
+
+# One process, one backend of Keras; scripts/test runs what concerns Keras on the others too.
+os.environ.setdefault("KERAS_BACKEND", "torch")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 settings.register_profile("jalon", deadline=None)  # the machine may be busy
 settings.load_profile("jalon")

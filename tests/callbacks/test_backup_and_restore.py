@@ -317,7 +317,7 @@ def test_one_backup_is_kept(folder):
     interrupted(backup, epoch_begin=3)
     metadata = said(backup._training_metadata_path)
 
-    assert ["latest-2.json", "training_metadata.json"] == names(folder)
+    assert ["latest-1.json", "training_metadata.json"] == names(folder)
     assert folder / metadata["weights"] == backup._weights_path
     assert {"epoch", "batch", "weights", "sha256"} == metadata.keys()
     assert {"epoch": 3, "batch": 0} == said(backup._weights_path)["about"]

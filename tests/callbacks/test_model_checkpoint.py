@@ -26,7 +26,7 @@ from jalon.core.logs import BatchLogs
 from jalon.core.run import Best, Run
 from jalon.core.trainer import Direction, TrainerAdapter, Write
 from jalon.engines.torch.formats import SUFFIXES, Checkpoint, read_checkpoint, write_checkpoint
-from jalon.errors import ArgumentError, CheckpointError, JalonWarning, MissingMetric, SaveFailed
+from jalon.errors import ArgumentError, CheckpointError, JalonWarning, MissingMetric, OlderSpelling, SaveFailed
 
 DIRECTIONS: dict[str, Direction] = {"loss": "min", "val_loss": "min", "accuracy": "max", "val_accuracy": "max"}
 
@@ -736,3 +736,22 @@ def test_killed_at_any_instant_the_file_is_whole(tmp_path):
 
     assert "all whole\n" == done.stdout, done.stderr
     assert hit_in_a_save
+
+
+@pytest.mark.parametrize(
+    ("arguments", "today"),
+    [
+        ({"period": 2}, r"Write save_freq=every\(epochs=2\)"),
+        ({"options": object()}, "has no effect"),
+        ({"save_format": "tf"}, "The suffix names the format"),
+    ],
+)
+def test_the_spelling_of_keras_2(tmp_path, arguments, today):
+    """Keras 2's arguments are taken, and one warning says what to write today."""
+    with pytest.warns(OlderSpelling, match=today) as told:
+        saver = ModelCheckpoint(tmp_path / "{epoch}.pt", **arguments)
+    assert 1 == len(told)
+
+    train(saver, losses(1, 2, 3, 4))
+
+    assert files_in(tmp_path) == (["2.pt", "4.pt"] if "period" in arguments else ["1.pt", "2.pt", "3.pt", "4.pt"])

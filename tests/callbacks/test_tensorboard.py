@@ -22,7 +22,7 @@ from jalon.callbacks import CallbackList, TensorBoard
 from jalon.core.logs import BatchLogs
 from jalon.core.run import Run
 from jalon.core.trainer import Embedding, Graph, TrainerAdapter
-from jalon.errors import ArgumentError, CallbackDegraded
+from jalon.errors import ArgumentError, CallbackDegraded, OlderSpelling
 from jalon.sinks.graph_def import Node, graph_def
 from jalon.sinks.profile import Profile
 
@@ -774,3 +774,10 @@ class TestRefusals:
             callback.write_steps_per_second,
             callback.update_freq,
         )
+
+
+def test_the_spelling_of_keras_2(tmp_path):
+    """What only Keras 2 takes has no effect, and one warning names all of it."""
+    with pytest.warns(OlderSpelling, match="batch_size, write_grads is Keras 2's spelling. It has no effect") as told:
+        TensorBoard(tmp_path, batch_size=32, write_grads=False)
+    assert 1 == len(told)

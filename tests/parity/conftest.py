@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -14,9 +13,6 @@ import pytest
 
 import jalon
 import jalon.bridges
-
-os.environ.setdefault("KERAS_BACKEND", "torch")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 collect_ignore_glob = [] if find_spec("keras") else ["test_*.py"]
 

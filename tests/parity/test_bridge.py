@@ -1,5 +1,6 @@
 """What ``jalon.bridges.keras`` adds to Keras's ``fit``, and what a list given directly does without."""
 
+import threading
 import warnings
 
 import keras
@@ -201,6 +202,26 @@ def test_there_is_one_progress_bar(build, data, capsys):
     brought = capsys.readouterr().out
 
     assert 1 == added.count("loss:") == brought.count("loss:")
+
+
+def test_a_direct_list_with_jalon_s_bar_has_no_other(build, data, capsys):
+    """A list given directly that holds jalon's bar shows that one alone."""
+    build().fit(*data, epochs=1, callbacks=[ProgbarLogger()], verbose=2)
+
+    assert 1 == capsys.readouterr().out.count("loss:")
+
+
+def test_batch_hooks_given_directly_run_in_the_training_thread(build, data):
+    """Keras would call them on threads of its own where the callback stands in no list."""
+    threads = set()
+
+    class Where(Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            threads.add(threading.current_thread())
+
+    build().fit(*data, epochs=1, callbacks=Where(), verbose=0)
+
+    assert {threading.current_thread()} == threads
 
 
 def test_the_parameters_are_keras_s(build, data):

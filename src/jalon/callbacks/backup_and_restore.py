@@ -16,6 +16,7 @@ from operator import index
 from pathlib import Path
 from typing import Any, Literal
 
+from jalon.core.cadence import Cadence, Ticker
 from jalon.core.callback import Callback, Logs
 from jalon.core.logs import scalar
 from jalon.errors import ArgumentError, CheckpointError, JalonWarning, SaveFailed
@@ -84,16 +85,14 @@ class BackupAndRestore(Callback):
         self.save_freq = save_freq
         self.double_checkpoint = double_checkpoint
         self.delete_checkpoint = delete_checkpoint
-        self._batches_per_save = _batches(save_freq, who=type(self).__name__)
+        batches = _batches(save_freq, who=type(self).__name__)
+        self._ticker = None if batches is None else Ticker(Cadence(steps=batches))
         self._folder = Path(self.backup_dir)
         self._training_metadata_path = self._folder / _METADATA
         self._prev_training_metadata_path = self._folder / f"{_METADATA}.bkp"
         self._current_epoch = 0
         self._last_batch_seen = 0
-        self._batches_done = 0
-        self._batches_seen_since_last_saving = 0
         self._save_is_due = False
-        self._loop_commits = False
         self._told_of_loss = False
 
     @property
@@ -114,7 +113,7 @@ class BackupAndRestore(Callback):
 
     def skips_hook(self, hook: str) -> bool:
         """Return whether batches need not be counted."""
-        counts = self._batches_per_save is not None or type(self).on_train_batch_end is not BackupAndRestore.on_train_batch_end
+        counts = self._ticker is not None or type(self).on_train_batch_end is not BackupAndRestore.on_train_batch_end
         return hook == "on_train_batch_end" and not counts
 
     def check_setup(self) -> None:
@@ -125,8 +124,9 @@ class BackupAndRestore(Callback):
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Go on from the backup, if there is one."""
         self._current_epoch = self.run.initial_epoch
-        self._batches_seen_since_last_saving = 0
-        self._save_is_due = self._loop_commits = self._told_of_loss = False
+        if self._ticker is not None:
+            self._ticker = Ticker(self._ticker.cadence)
+        self._save_is_due = self._told_of_loss = False
         if self._commit not in self.run.commits:
             self.run.commits.append(self._commit)
         self.run.files[self.name or type(self).__name__] = self._folder
@@ -137,31 +137,25 @@ class BackupAndRestore(Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._current_epoch = epoch
-        self._batches_done = 0
+        if self._ticker is not None:
+            self._ticker.begin_epoch(epoch)
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Back up if enough batches have passed. One call may stand for several batches."""
-        self._batches_seen_since_last_saving += batch + 1 - self._batches_done
-        self._batches_done, self._last_batch_seen = batch + 1, batch
-        if self._batches_per_save is None or self._batches_seen_since_last_saving < self._batches_per_save:
-            return
-        self._batches_seen_since_last_saving = 0
-        if self._is_sound(logs):
+        self._last_batch_seen = batch
+        ticker = self._ticker
+        if ticker is not None and ticker.after_steps(ticker.steps_up_to(batch), now=0.0) and self._is_sound(logs):
             self._save()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Back up what the epoch has brought, unless the loop has a better moment for it."""
         self._save_is_due = self.save_freq == "epoch" and self._is_sound(logs)
         self._current_epoch, self._last_batch_seen = epoch + 1, 0
-        if self._save_is_due and not self._loop_commits:
-            self._save()
+        if not self.run.commits_epochs:
+            self._commit()
 
     def _commit(self) -> None:
-        """Back up when a scheduler has stepped too, and callbacks after this one have done their work.
-
-        That a loop commits is known once it has done so: after its first epoch it is backed up at both moments.
-        """
-        self._loop_commits = True
+        """Back up when a scheduler has stepped too, and callbacks after this one have done their work."""
         if self._save_is_due:
             self._save_is_due = False
             self._save()

@@ -77,6 +77,7 @@ class CallbackList(callback_list.CallbackList):
         """Hand every callback the model, the parameters and the run that belongs to the model."""
         self.model = model
         run = run_of(model)
+        run.commits_epochs = True
         run.epochs = self.params.get("epochs", run.epochs)
         self.begin(run, model, self.params)
 
@@ -95,6 +96,11 @@ class CallbackList(callback_list.CallbackList):
         """Tell that an epoch begins."""
         self._running().epoch = epoch
         super().on_epoch_begin(epoch, logs)
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Tell that an epoch ended, and let callbacks make it last."""
+        super().on_epoch_end(epoch, logs)
+        self._running().commit()
 
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         """Tell that a training batch begins."""

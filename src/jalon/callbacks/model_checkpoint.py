@@ -12,11 +12,11 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from operator import index
 from pathlib import Path
 from typing import Any
 
 from jalon.callbacks._arguments import name_todays_spelling
+from jalon.callbacks._saving import kept_number, refuse_late_metrics, save_cadence, shown
 from jalon.callbacks.monitor_callback import MonitorCallback
 from jalon.core.cadence import Cadence, Ticker
 from jalon.core.callback import Logs
@@ -59,6 +59,8 @@ class ModelCheckpoint(MonitorCallback):
         keep_best: How many of the best files written by this callback to keep; a model that would not be among them is
             not saved. With ``keep_last`` too, a file is kept for either reason. Defaults to all.
         period: Keras 2's spelling of ``save_freq=every(epochs=…)``.
+        options: Keras 2's; without effect.
+        save_format: Keras 2's; without effect, since the suffix names the format.
 
     Raises:
         ArgumentError: An argument cannot be what it is, or the trainer cannot write such a file.
@@ -98,11 +100,17 @@ class ModelCheckpoint(MonitorCallback):
         keep_last: int | None = None,
         keep_best: int | None = None,
         period: int | None = None,
+        options: Any = None,
+        save_format: str | None = None,
     ) -> None:
         who = type(self).__name__
         if period is not None:
             name_todays_spelling(f"period={period!r}", f"Write save_freq=every(epochs={period!r}).", who=who)
             save_freq = Cadence(epochs=period)
+        if options is not None:
+            name_todays_spelling("options=…", "It has no effect; leave it out.", who=who)
+        if save_format is not None:
+            name_todays_spelling(f"save_format={save_format!r}", "The suffix names the format; leave it out.", who=who)
         self._template = _Template(filepath, who)
         self.filepath = self._template.text
         self.monitor = monitor  # type: ignore[assignment]  # it may name several
@@ -111,19 +119,17 @@ class ModelCheckpoint(MonitorCallback):
         self.save_best_only = save_best_only
         self.save_weights_only = save_weights_only
         self.save_freq = save_freq
-        self.keep_last = _positive(keep_last, "keep_last", who)
-        self.keep_best = _positive(keep_best, "keep_best", who)
+        self.keep_last = kept_number(keep_last, "keep_last", who)
+        self.keep_best = kept_number(keep_best, "keep_best", who)
         self._compares = save_best_only or keep_best is not None
         names: list[Any] = list(monitor) if isinstance(monitor, (list, tuple)) else [monitor]
         self._tracks = [_Track(Monitor(name, mode=mode, best=initial_value_threshold, who=who)) for name in names]
         self._named = [Monitor(name, mode="min", who=f"{who}, whose filepath has {{{name}}},") for name in self._template.metrics]
         self.initial_value_threshold = scalar(initial_value_threshold)
-        self._ticker = Ticker(_cadence(save_freq, who))
+        self._ticker = Ticker(save_cadence(save_freq, who))
         self._refuse_contradictions(who, names)
         self._monitor = self._tracks[0].monitor
         self._trained: Any = None
-        self._epoch: int | None = None
-        self._last_batch: int | None = None
         self._troubled: set[str] = set()
         self._writer = BackgroundWriter()
         self._pending: deque[_Pending] = deque()
@@ -146,13 +152,8 @@ class ModelCheckpoint(MonitorCallback):
             )
         if "batch" in fields and not by_batch:
             raise ArgumentError(f"{who}: {{batch}} needs save_freq to count batches or seconds. Received: {self.save_freq!r}.")
-        needed = [*(names if self._compares else ()), *self._template.metrics]
-        late = [name for name in needed if name.startswith("val_")]
-        if late and by_batch:
-            raise ArgumentError(
-                f"{who}: {late[0]!r} is known at an epoch's end only. Received: save_freq={self.save_freq!r}. "
-                "Save by epochs, as with save_freq='epoch', or choose a metric that batches report."
-            )
+        if by_batch:
+            refuse_late_metrics([*(names if self._compares else ()), *self._template.metrics], self.save_freq, who)
 
     @property
     def best(self) -> float | None:
@@ -193,20 +194,17 @@ class ModelCheckpoint(MonitorCallback):
         self._trained = self.model
         for monitor in (*(track.monitor for track in self._tracks), *self._named):
             monitor.restart(monitor.best)
-        self._ticker.last = self.run.clock.monotonic()
-        self._epoch = self._last_batch = None
+        self._ticker.begin_training(now=self.run.clock.monotonic())
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Count batches from the epoch's first on."""
-        if epoch != self._epoch:
-            self._epoch, self._last_batch = epoch, None
+        self._ticker.begin_epoch(epoch)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Save if enough batches have passed, or enough time. One call may stand for several batches."""
-        last, self._last_batch = self._last_batch, batch
-        steps = batch + 1 if last is None or batch <= last else batch - last
-        if self._ticker.after_steps(steps, now=self.run.clock.monotonic()):
-            self._consider_all(_Moment(self.run.epoch if self._epoch is None else self._epoch, batch, dict(logs or {})))
+        if self._ticker.after_steps(self._ticker.steps_up_to(batch), now=self.run.clock.monotonic()):
+            epoch = self.run.epoch if self._ticker.epoch is None else self._ticker.epoch
+            self._consider_all(_Moment(epoch, batch, dict(logs or {})))
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Save if enough epochs have passed."""
@@ -237,11 +235,7 @@ class ModelCheckpoint(MonitorCallback):
                 }
                 for track in self._tracks
             },
-            "steps_since": self._ticker.steps_since,
-            "epochs_since": self._ticker.epochs_since,
-            "seconds_since": self.run.clock.monotonic() - self._ticker.last,
-            "epoch": self._epoch,
-            "last_batch": self._last_batch,
+            "counted": self._ticker.state_dict(now=self.run.clock.monotonic()),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -249,10 +243,7 @@ class ModelCheckpoint(MonitorCallback):
         for track in self._tracks:
             if track.monitor.name in state["tracks"]:
                 self._load_track(track, state["tracks"][track.monitor.name])
-        self._ticker.steps_since = state["steps_since"]
-        self._ticker.epochs_since = state["epochs_since"]
-        self._ticker.last = self.run.clock.monotonic() - state["seconds_since"]
-        self._epoch, self._last_batch = state["epoch"], state["last_batch"]
+        self._ticker.load_state_dict(state["counted"], now=self.run.clock.monotonic())
 
     def _load_track(self, track: _Track, state: Mapping[str, Any]) -> None:
         name = track.monitor.name
@@ -274,7 +265,7 @@ class ModelCheckpoint(MonitorCallback):
         improved = self._compares and value is not None and monitor.improves(value, monitor.best)
         if self.save_best_only and not improved:
             if monitor.name in at.logs:
-                self._say(at, f"{monitor.name} did not improve from {_told(monitor.best)}")
+                self._say(at, f"{monitor.name} did not improve from {shown(monitor.best)}")
             return
         path = self._path(monitor.name, at)
         if path is None:
@@ -304,7 +295,7 @@ class ModelCheckpoint(MonitorCallback):
         """Return whether to save what is good enough to be, and say why."""
         name, best = track.monitor.name, track.monitor.best
         if self.save_best_only:
-            self._say(at, f"{name} improved from {_told(best)} to {file.value:.5f}, saving model to {file.path}")
+            self._say(at, f"{name} improved from {shown(best)} to {file.value:.5f}, saving model to {file.path}")
             return True
         if self.keep_best is not None and not self._would_stay(track, file):
             self._say(at, f"{name} is not among the best {self.keep_best}")
@@ -471,10 +462,6 @@ class _Template:
         return Path(self.text.format_map(values))
 
 
-def _told(best: float | None) -> str:
-    return "None" if best is None else f"{best:.5f}"
-
-
 def _raise(exc: OSError) -> None:
     raise exc
 
@@ -495,31 +482,6 @@ class _Anything(dict[str, Any]):
 
     def __format__(self, spec: str) -> str:
         return ""
-
-
-def _positive(value: int | None, name: str, who: str) -> int | None:
-    if value is None:
-        return None
-    try:
-        number = 0 if isinstance(value, bool) else index(value)
-    except TypeError:
-        number = 0
-    if number < 1:
-        raise ArgumentError(f"{who}: {name} must be a whole number, 1 or more. Received: {name}={value!r}.")
-    return number
-
-
-def _cadence(save_freq: str | int | Cadence, who: str) -> Cadence:
-    if isinstance(save_freq, Cadence):
-        return save_freq
-    if save_freq == "epoch":
-        return Cadence(epochs=1)
-    if isinstance(save_freq, int) and not isinstance(save_freq, bool) and save_freq > 0:
-        return Cadence(steps=save_freq)
-    raise ArgumentError(
-        f"{who}: Unrecognized save_freq. save_freq must be 'epoch', a positive whole number of batches, or every(epochs=…), "
-        f"every(steps=…), every(seconds=…). Received: save_freq={save_freq!r}."
-    )
 
 
 def _failure(who: str, path: Path, at: _Moment, exc: OSError) -> str:

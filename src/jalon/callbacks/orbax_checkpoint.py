@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from jalon._optional import require
-from jalon.callbacks.model_checkpoint import _cadence, _positive, _told
+from jalon.callbacks._saving import kept_number, refuse_late_metrics, save_cadence, shown
 from jalon.callbacks.monitor_callback import MonitorCallback
 from jalon.core.cadence import Cadence, Ticker
 from jalon.core.callback import Logs
@@ -106,19 +106,14 @@ class OrbaxCheckpoint(MonitorCallback):
         self.save_best_only = save_best_only
         self.save_freq = save_freq
         self.initial_value_threshold = scalar(initial_value_threshold)
-        self.max_to_keep = _positive(max_to_keep, "max_to_keep", who)
+        self.max_to_keep = kept_number(max_to_keep, "max_to_keep", who)
         self.save_on_background = save_on_background
         self.save_weights_only = save_weights_only
-        self._ticker = Ticker(_cadence(save_freq, who))
-        if save_best_only and self._ticker.cadence.by_batch and monitor.startswith("val_"):
-            raise ArgumentError(
-                f"{who}: {monitor!r} is known at an epoch's end only. Received: save_freq={save_freq!r}. "
-                "Save by epochs, as with save_freq='epoch', or choose a metric that batches report."
-            )
+        self._ticker = Ticker(save_cadence(save_freq, who))
+        if save_best_only and self._ticker.cadence.by_batch:
+            refuse_late_metrics([monitor], save_freq, who)
         self._reached: Best | None = None
         self._trained: Any = None
-        self._epoch: int | None = None
-        self._last_batch: int | None = None
         self._total_batches_seen = 0
         self._checkpointer: Any = None
         self._pending: _Pending | None = None
@@ -184,19 +179,16 @@ class OrbaxCheckpoint(MonitorCallback):
             self._ticker = Ticker(self._ticker.cadence)
         self._trained = self.model
         self._monitor.restart(self._monitor.best)
-        self._ticker.last = self.run.clock.monotonic()
-        self._epoch = self._last_batch = None
+        self._ticker.begin_training(now=self.run.clock.monotonic())
         self._total_batches_seen = self.trainer.iterations
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Count batches from the epoch's first on."""
-        if epoch != self._epoch:
-            self._epoch, self._last_batch = epoch, None
+        self._ticker.begin_epoch(epoch)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Save if enough batches have passed, or enough time. One call may stand for several batches."""
-        last, self._last_batch = self._last_batch, batch
-        steps = batch + 1 if last is None or batch <= last else batch - last
+        steps = self._ticker.steps_up_to(batch)
         self._total_batches_seen += steps
         if not self._ticker.after_steps(steps, now=self.run.clock.monotonic()):
             return
@@ -207,7 +199,6 @@ class OrbaxCheckpoint(MonitorCallback):
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Save if enough epochs have passed."""
-        self._epoch = epoch
         if self._ticker.after_epoch(now=self.run.clock.monotonic()):
             self._consider(epoch, dict(logs or {}))
 
@@ -233,11 +224,7 @@ class OrbaxCheckpoint(MonitorCallback):
             "best_epoch": self._reached and self._reached.epoch,
             "best_path": self._reached and str(self._reached.path),
             "total_batches": self._total_batches_seen,
-            "steps_since": self._ticker.steps_since,
-            "epochs_since": self._ticker.epochs_since,
-            "seconds_since": self.run.clock.monotonic() - self._ticker.last,
-            "epoch": self._epoch,
-            "last_batch": self._last_batch,
+            "counted": self._ticker.state_dict(now=self.run.clock.monotonic()),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -246,10 +233,7 @@ class OrbaxCheckpoint(MonitorCallback):
         if state["best_path"] is not None:
             self._record(Best(self.monitor, state["best"], state["best_epoch"], Path(state["best_path"])))
         self._total_batches_seen = state["total_batches"]
-        self._ticker.steps_since = state["steps_since"]
-        self._ticker.epochs_since = state["epochs_since"]
-        self._ticker.last = self.run.clock.monotonic() - state["seconds_since"]
-        self._epoch, self._last_batch = state["epoch"], state["last_batch"]
+        self._ticker.load_state_dict(state["counted"], now=self.run.clock.monotonic())
 
     # ---- one save ----------------------------------------------------------------------------------------------------
 
@@ -260,9 +244,9 @@ class OrbaxCheckpoint(MonitorCallback):
             if value is None:
                 return
             if not self._monitor.improves(value, self._monitor.best):
-                self._say(f"{self.monitor} did not improve from {_told(self._monitor.best)}")
+                self._say(f"{self.monitor} did not improve from {shown(self._monitor.best)}")
                 return
-            self._say(f"{self.monitor} improved from {_told(self._monitor.best)} to {value:.5f}")
+            self._say(f"{self.monitor} improved from {shown(self._monitor.best)} to {value:.5f}")
         self._save_checkpoint(number, logs)
 
     def _save_checkpoint(self, step: int, logs: Logs | None = None) -> None:
@@ -337,7 +321,7 @@ class OrbaxCheckpoint(MonitorCallback):
 
     @property
     def _at_epoch(self) -> int:
-        return self.run.epoch if self._epoch is None else self._epoch
+        return self.run.epoch if self._ticker.epoch is None else self._ticker.epoch
 
     def _say(self, message: str, *, epoch: int | None = None) -> None:
         if self.verbose > 0:

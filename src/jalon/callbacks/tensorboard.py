@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from jalon.callbacks._arguments import whole_number
+from jalon.callbacks._arguments import name_todays_spelling, whole_number
 from jalon.callbacks._profiling import BatchProfiler
 from jalon.callbacks._projector import Projector
 from jalon.core.callback import Callback, Logs
@@ -62,6 +62,10 @@ class TensorBoard(Callback):
             ``train/keras_embedding.ckpt-<epoch>.weights.h5``. Defaults to 0: none.
         embeddings_metadata: A file with one label per row of a table, seen from ``log_dir``, for all embedding layers; or
             a dict of them by the layer's name. Defaults to None.
+        batch_size: Keras 2's; without effect, as the three that follow.
+        write_grads: Keras 2's.
+        embeddings_layer_names: Keras 2's.
+        embeddings_data: Keras 2's.
 
     Raises:
         ArgumentError: A wrong argument; or, when training begins, a ``log_dir`` that cannot be written, a name in
@@ -94,7 +98,21 @@ class TensorBoard(Callback):
         profile_batch: int | str | Sequence[int] = 0,
         embeddings_freq: int = 0,
         embeddings_metadata: str | os.PathLike[str] | Mapping[str, str | os.PathLike[str]] | None = None,
+        *,
+        batch_size: Any = None,
+        write_grads: Any = None,
+        embeddings_layer_names: Any = None,
+        embeddings_data: Any = None,
     ) -> None:
+        older = {
+            "batch_size": batch_size,
+            "write_grads": write_grads,
+            "embeddings_layer_names": embeddings_layer_names,
+            "embeddings_data": embeddings_data,
+        }
+        given = ", ".join(name for name, value in older.items() if value is not None)
+        if given:
+            name_todays_spelling(given, "It has no effect; leave it out.", who="TensorBoard")
         self.log_dir = _local_folder(log_dir)
         self.histogram_freq = whole_number(histogram_freq, name="histogram_freq", who="TensorBoard")
         self.write_graph = _switch("write_graph", write_graph)

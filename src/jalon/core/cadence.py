@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from jalon.errors import ArgumentError
 
@@ -56,6 +58,9 @@ class Ticker:
     Args:
         cadence: How often.
         now: The present time in monotonic seconds.
+
+    Attributes:
+        epoch: The epoch whose batches are counted, ``None`` before the first.
     """
 
     def __init__(self, cadence: Cadence, *, now: float = 0.0) -> None:
@@ -63,6 +68,44 @@ class Ticker:
         self.steps_since = 0
         self.epochs_since = 0
         self.last = now
+        self.epoch: int | None = None
+        self._last_batch: int | None = None
+
+    def begin_training(self, *, now: float) -> None:
+        """Count time and batches from here; what was counted of a cadence goes on."""
+        self.last = now
+        self.epoch = self._last_batch = None
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Count an epoch's batches from its first on; one that is gone on with, from where it was."""
+        if epoch != self.epoch:
+            self.epoch, self._last_batch = epoch, None
+
+    def steps_up_to(self, batch: int) -> int:
+        """Return how many batches are done since it was last asked. One call may stand for several.
+
+        Args:
+            batch: The last of them, by its number in the epoch, from 0.
+        """
+        last, self._last_batch = self._last_batch, batch
+        return batch + 1 if last is None or batch <= last else batch - last
+
+    def state_dict(self, *, now: float) -> dict[str, Any]:
+        """Return what was counted."""
+        return {
+            "steps_since": self.steps_since,
+            "epochs_since": self.epochs_since,
+            "seconds_since": now - self.last,
+            "epoch": self.epoch,
+            "last_batch": self._last_batch,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], *, now: float) -> None:
+        """Take back what ``state_dict`` returned."""
+        self.steps_since = state["steps_since"]
+        self.epochs_since = state["epochs_since"]
+        self.last = now - state["seconds_since"]
+        self.epoch, self._last_batch = state["epoch"], state["last_batch"]
 
     def after_steps(self, steps: int, *, now: float) -> bool:
         """Count training batches and return whether it is due."""

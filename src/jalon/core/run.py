@@ -56,6 +56,7 @@ class Run:
         files: What each callback writes, by callback.
         degraded: The observing callbacks that failed, with their last error.
         commits: What is done after every callback at an epoch's end.
+        commits_epochs: Whether the loop does that; a foreign one that was given callbacks directly does not.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Run:
         self.files: dict[str, Path] = {}
         self.degraded: dict[str, str] = {}
         self.commits: list[Callable[[], None]] = []
+        self.commits_epochs = True
         self.speaker: Callable[[str], None] = _write_line
         self._began = clock.monotonic()
 
@@ -151,4 +153,5 @@ def run_of(model: Any) -> Run:
     run = _RUNS.get(model)
     if run is None:
         run = _RUNS[model] = Run(adapter_of(model))
+        run.commits_epochs = False
     return run

@@ -6,10 +6,13 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+import keras
+
 from jalon.bridges.keras_bridge.adapter import KerasAdapter
 from jalon.bridges.keras_bridge.bridged_list import BridgedList
 from jalon.bridges.keras_bridge.call import call_under_way, list_that_calls
 from jalon.bridges.keras_bridge.keras_run import KerasRun
+from jalon.callbacks.progbar_logger import ProgbarLogger
 from jalon.core.callback import Callback, Logs
 from jalon.core.callback_list import validate
 from jalon.errors import WithoutBridge
@@ -26,7 +29,11 @@ def join(callback: Callback, model: Any) -> None:
     if conductor is None:
         conductor = Conductor(model)
         calling.callbacks.insert(0, conductor)  # the list then comes to this callback a second time, which does no harm
+        # Keras may call batch hooks on threads of its own, where nothing that saves or counts is safe.
+        calling._async_train = calling._async_test = calling._async_predict = False
     conductor.admit(callback)
+    if isinstance(callback, ProgbarLogger) and isinstance(calling.callbacks[-1], keras.callbacks.ProgbarLogger):
+        calling.callbacks.pop()  # the one that Keras adds where it sees none of its own
 
 
 class Conductor(Callback):
@@ -42,6 +49,7 @@ class Conductor(Callback):
         self._members: list[Callback] = []
         self._fitting = False
         self._shared = KerasRun(KerasAdapter(model))
+        self._shared.commits_epochs = False
 
     def admit(self, callback: Callback) -> None:
         """Give a callback the run."""
@@ -96,8 +104,8 @@ def _tell_once() -> None:
     if not _told:
         _told.append(True)
         warnings.warn(
-            "jalon's callbacks were given to Keras directly. They take the same decisions, but without: order, one progress "
-            "bar, on_exception and close when fit raises, and going on when a callback that only observes fails. "
+            "jalon's callbacks were given to Keras directly. They take the same decisions, but without: order, "
+            "on_exception and close when fit raises, and going on when a callback that only observes fails. "
             "To have these, pass callbacks=jalon.bridges.keras([...]).",
             WithoutBridge,
             stacklevel=2,

@@ -98,13 +98,13 @@ def read_checkpoint(path: Path) -> Checkpoint:
             return read(file)
     except MissingPackage:
         raise
-    except _Refused as exc:
+    except Refused as exc:
         raise CheckpointError(f"{path} {exc}.") from exc.__cause__
     except Exception as exc:
         raise CheckpointError(f"{path} cannot be read: {_reason(exc)}.") from exc
 
 
-class _Refused(Exception):
+class Refused(Exception):
     """Carries what is wrong with a file to where its name is known."""
 
 
@@ -120,7 +120,12 @@ class _Parts:
     sha256: str
 
 
-def _take_apart(checkpoint: Checkpoint) -> _Parts:
+def describe(checkpoint: Checkpoint) -> tuple[dict[str, Any], Tensors]:
+    """Return what a checkpoint is, as JSON values, and all its tensors by name, on the host.
+
+    Raises:
+        ArgumentError: Something in it is neither a dense tensor nor plain data.
+    """
     for name in checkpoint.weights:
         if name.startswith(RESERVED):
             raise ArgumentError(f"The weight {name!r} cannot be saved: names that begin with {RESERVED!r} are jalon's own.")
@@ -132,6 +137,23 @@ def _take_apart(checkpoint: Checkpoint) -> _Parts:
         "optimizer": optimizer,
         "tensors": {name: [str(value.dtype).removeprefix("torch."), list(value.shape)] for name, value in tensors.items()},
     }
+    return content, tensors
+
+
+def as_described(content: Mapping[str, Any], stored: Mapping[str, Tensor]) -> Tensors:
+    """Return the tensors that were described, whatever type and shape they are stored in."""
+    return {name: _shaped(stored[name], dtype, shape) for name, (dtype, shape) in content["tensors"].items()}
+
+
+def assemble(content: Mapping[str, Any], tensors: Tensors) -> Checkpoint:
+    """Return the checkpoint that was described, from its tensors."""
+    optimizer = None if content["optimizer"] is None else _restored(content["optimizer"], tensors)
+    weights = {name: value for name, value in tensors.items() if not name.startswith(RESERVED)}
+    return Checkpoint(weights, optimizer, content["about"])
+
+
+def _take_apart(checkpoint: Checkpoint) -> _Parts:
+    content, tensors = describe(checkpoint)
     text = json.dumps(content)
     data = {name: _bytes_of(value) for name, value in tensors.items()}
     return _Parts(content, text, tensors, data, _sha256(text, data.values()))
@@ -139,18 +161,21 @@ def _take_apart(checkpoint: Checkpoint) -> _Parts:
 
 def _put_together(text: str, sha256: str, stored: Tensors) -> Checkpoint:
     """Return what a file holds, from its text and its tensors, whatever type and shape it stores them in."""
-    content = _parsed(text)
+    content = parse_description(text)
     if content["tensors"].keys() != stored.keys():
-        raise _Refused("is damaged: its tensors are not those that it lists")
-    tensors = {name: _shaped(stored[name], dtype, shape) for name, (dtype, shape) in content["tensors"].items()}
+        raise Refused("is damaged: its tensors are not those that it lists")
+    tensors = as_described(content, stored)
     if _sha256(text, map(_bytes_of, tensors.values())) != sha256:
-        raise _Refused("is damaged: its content does not have the checksum that was saved with it")
-    optimizer = None if content["optimizer"] is None else _restored(content["optimizer"], tensors)
-    weights = {name: value for name, value in tensors.items() if not name.startswith(RESERVED)}
-    return Checkpoint(weights, optimizer, content["about"])
+        raise Refused("is damaged: its content does not have the checksum that was saved with it")
+    return assemble(content, tensors)
 
 
-def _parsed(text: str) -> dict[str, Any]:
+def parse_description(text: str) -> dict[str, Any]:
+    """Return what a checkpoint is, from the text that says it.
+
+    Raises:
+        Refused: A newer jalon wrote it.
+    """
     content: dict[str, Any] = json.loads(text)
     _refuse_newer(content["format"])
     return content
@@ -158,7 +183,7 @@ def _parsed(text: str) -> dict[str, Any]:
 
 def _refuse_newer(version: int) -> None:
     if version > FORMAT:
-        raise _Refused(f"was written by a newer jalon (format {version}; this one reads {FORMAT}). Install a newer one")
+        raise Refused(f"was written by a newer jalon (format {version}; this one reads {FORMAT}). Install a newer one")
 
 
 def _sha256(text: str, data: Iterable[memoryview]) -> str:
@@ -202,7 +227,7 @@ def _bytes_of(value: Tensor) -> memoryview:
 def _shaped(value: Tensor, dtype_name: str, shape: list[int]) -> Tensor:
     dtype = getattr(torch, dtype_name, None)
     if not isinstance(dtype, torch.dtype):
-        raise _Refused(f"holds values of the type {dtype_name!r}, which this version of torch does not have")
+        raise Refused(f"holds values of the type {dtype_name!r}, which this version of torch does not have")
     if value.numel() == 0 and 0 in shape:
         return torch.empty(shape, dtype=dtype)
     if value.dtype != dtype:
@@ -313,7 +338,7 @@ def _read_safetensors(file: BinaryIO) -> Checkpoint:
 def _is_foreign(note: Mapping[str, Any]) -> bool:
     own = {"jalon", "sha256"} & note.keys()
     if len(own) == 1:
-        raise _Refused("is damaged: either its description or its checksum is missing")
+        raise Refused("is damaged: either its description or its checksum is missing")
     return not own
 
 
@@ -396,21 +421,21 @@ def _h5_datasets(h5py: Any, group: Any, prefix: str, seen: set[int]) -> Iterator
     for key in group:
         name = prefix + key
         if not isinstance(group.get(key, getlink=True), h5py.HardLink):
-            raise _Refused(f"is refused: {name!r} is a link to somewhere else")
+            raise Refused(f"is refused: {name!r} is a link to somewhere else")
         node = group[key]
         if isinstance(node, h5py.Dataset):
             yield name, node
         elif not isinstance(node, h5py.Group) or h5py.h5o.get_info(node.id).addr in seen:
-            raise _Refused(f"is refused: {name!r} is neither an array nor a group of arrays")
+            raise Refused(f"is refused: {name!r} is neither an array nor a group of arrays")
         else:
             yield from _h5_datasets(h5py, node, f"{name}/", seen)
 
 
 def _h5_values(name: str, dataset: Any, file_size: int) -> Tensor:
     if dataset.dtype.kind not in "biufc" or dataset.is_virtual or dataset.external:
-        raise _Refused(f"is refused: {name!r} does not hold plain numbers of its own")
+        raise Refused(f"is refused: {name!r} does not hold plain numbers of its own")
     if not dataset.nbytes <= dataset.id.get_storage_size() <= file_size:
-        raise _Refused(f"is refused: {name!r} is compressed or incomplete; only arrays stored as they are can be read")
+        raise Refused(f"is refused: {name!r} is compressed or incomplete; only arrays stored as they are can be read")
     values = np.asarray(dataset[()])
     return torch.from_numpy(values.astype(values.dtype.newbyteorder("="), copy=False))
 
@@ -470,7 +495,7 @@ def _refuse_content(payload: Any) -> NoReturn:
     what = f"a {type(payload).__name__}"
     if isinstance(payload, dict):
         what = f"a dict with {', '.join(map(str, list(payload)[:5])) or 'nothing in it'}"
-    raise _Refused(f"holds {what}, no state dict. Save module.state_dict() there")
+    raise Refused(f"holds {what}, no state dict. Save module.state_dict() there")
 
 
 def _check_zip(file: BinaryIO) -> None:
@@ -479,7 +504,7 @@ def _check_zip(file: BinaryIO) -> None:
         return  # as torch wrote before 1.6
     broken = zipfile.ZipFile(file).testzip()
     if broken is not None:
-        raise _Refused(f"is damaged: {broken} in it does not have its checksum")
+        raise Refused(f"is damaged: {broken} in it does not have its checksum")
 
 
 # ---- which is which --------------------------------------------------------------------------------------------------

@@ -16,19 +16,7 @@ import torch
 from torch import Tensor
 
 from jalon._optional import require
-from jalon.engines.torch.formats import (
-    FORMAT,
-    RESERVED,
-    Checkpoint,
-    Tensors,
-    _described,
-    _on_host,
-    _parsed,
-    _plain_json,
-    _Refused,
-    _restored,
-    _shaped,
-)
+from jalon.engines.torch.formats import Checkpoint, Refused, as_described, assemble, describe, parse_description
 from jalon.errors import CheckpointError
 
 
@@ -38,14 +26,7 @@ def checkpointables(checkpoint: Checkpoint) -> dict[str, Any]:
     Args:
         checkpoint: What to save.
     """
-    tensors = {name: _on_host(value, name) for name, value in checkpoint.weights.items()}
-    state = checkpoint.optimizer
-    description = {
-        "format": FORMAT,
-        "about": _plain_json(checkpoint.about),
-        "optimizer": None if state is None else _described(state, f"{RESERVED}optimizer", tensors),
-        "tensors": {name: [str(value.dtype).removeprefix("torch."), list(value.shape)] for name, value in tensors.items()},
-    }
+    description, tensors = describe(checkpoint)
     arrays = {name: _as_array(value) for name, value in tensors.items() if value.numel()}  # Orbax has no empty arrays
     tree = {
         "weights": {name: array for name, array in arrays.items() if name in checkpoint.weights},
@@ -74,7 +55,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     orbax = require("orbax.checkpoint", extra="orbax", who=f"Reading {path}")
     try:
         return _put_together(orbax.v1.load_checkpointables(save, {"pytree": None})["pytree"])
-    except _Refused as exc:
+    except Refused as exc:
         raise CheckpointError(f"{save} {exc}.") from exc
     except Exception as exc:
         first_line = (str(exc).strip().splitlines() or [""])[0]
@@ -84,15 +65,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def _put_together(tree: dict[str, Any]) -> Checkpoint:
-    content = _parsed(tree["jalon"])
+    content = parse_description(tree["jalon"])
     arrays = {**tree.get("weights", {}), **tree.get("optimizer", {})}
-    tensors: Tensors = {}
-    for name, (dtype, shape) in content["tensors"].items():
-        stored = torch.empty(0) if 0 in shape else _as_tensor(arrays[name])
-        tensors[name] = _shaped(stored, dtype, shape)
-    optimizer = None if content["optimizer"] is None else _restored(content["optimizer"], tensors)
-    weights = {name: value for name, value in tensors.items() if not name.startswith(RESERVED)}
-    return Checkpoint(weights, optimizer, content["about"])
+    empty = {name: torch.empty(0) for name, (_, shape) in content["tensors"].items() if 0 in shape}
+    stored = {name: _as_tensor(array) for name, array in arrays.items()}
+    return assemble(content, as_described(content, empty | stored))
 
 
 def _as_array(value: Tensor) -> np.ndarray[Any, Any]:
