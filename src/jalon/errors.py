@@ -9,10 +9,13 @@
     ├── DataError              (ValueError)   data that cannot be trained on
     ├── MissingMetric          (KeyError, ValueError) a monitor that nothing reports
     ├── CheckpointError        (OSError)      a file that cannot be written or read back
-    │   └── CheckpointMismatch                a whole file that belongs to something else
+    │   ├── CheckpointMismatch                a whole file that belongs to something else
+    │   └── FolderInUse                       a folder that another process writes to
     ├── StateMismatch          (ValueError)   a saved state that does not fit the callbacks
     ├── NotReady               (RuntimeError) something asked for before it exists
     └── MissingPackage         (ImportError)  an optional package that is not installed
+
+    Preempted                  (SystemExit)   training was left and saved, to be gone on with by another start
 
     JalonWarning               (UserWarning)
     ├── CallbackDegraded                      an observing callback failed; training goes on
@@ -106,6 +109,21 @@ class CheckpointMismatch(CheckpointError):
     """Says that a checkpoint is whole but belongs to another model."""
 
 
+class FolderInUse(CheckpointError):
+    """Says that another process writes to a folder, and which.
+
+    Args:
+        folder: The folder.
+        pid: The other process, if it is known.
+        who: Who wanted to write there.
+    """
+
+    def __init__(self, folder: object, pid: int | None, *, who: str) -> None:
+        self.pid = pid
+        other = "another process" if pid is None else f"process {pid}"
+        super().__init__(f"{who}: {other} is training in {folder}. Wait for its end, stop it, or choose another folder.")
+
+
 class StateMismatch(JalonError, ValueError):
     """Says that a saved state does not fit the callbacks it is given to."""
 
@@ -116,6 +134,24 @@ class NotReady(JalonError, RuntimeError):
 
 class MissingPackage(JalonError, ImportError):
     """Says that an optional package is not installed, and how to install it."""
+
+
+class Preempted(SystemExit):
+    """Says that training was left before its end and saved, to be gone on with when the program is started again.
+
+    It ends the program with the code that schedulers know, unless somebody catches it.
+
+    Args:
+        why: The reason, in words.
+        exit_code: The process's exit code: 128 and the signal's number. Defaults to 143, that of SIGTERM.
+    """
+
+    def __init__(self, why: str = "it was asked to", exit_code: int = 143) -> None:
+        self.why = why
+        super().__init__(exit_code)
+
+    def __str__(self) -> str:
+        return f"Training was left: {self.why}. Start the program again to go on."
 
 
 class JalonWarning(UserWarning):

@@ -27,7 +27,7 @@ from jalon.core.trainer import Write
 from jalon.errors import ArgumentError, JalonWarning, MissingMetric, SaveFailed
 from jalon.store.atomic import make_folder, refuse_unwritable
 from jalon.store.retention import Saved, superfluous
-from jalon.store.writer import BackgroundWriter, Outcome
+from jalon.store.writer import WRITER, Outcome
 
 
 class ModelCheckpoint(MonitorCallback):
@@ -131,7 +131,6 @@ class ModelCheckpoint(MonitorCallback):
         self._monitor = self._tracks[0].monitor
         self._trained: Any = None
         self._troubled: set[str] = set()
-        self._writer = BackgroundWriter()
         self._pending: deque[_Pending] = deque()
 
     def _refuse_contradictions(self, who: str, names: list[str]) -> None:
@@ -216,11 +215,8 @@ class ModelCheckpoint(MonitorCallback):
         self._settle()
 
     def close(self) -> None:
-        """Wait until what was saved is on the disk, and end the thread that writes."""
-        try:
-            self._settle()
-        finally:
-            self._writer.close()
+        """Wait until what was saved is on the disk."""
+        self._settle()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best values, the files written and what was counted."""
@@ -320,7 +316,7 @@ class ModelCheckpoint(MonitorCallback):
         about = {"epoch": at.epoch, "monitor": track.monitor.name, "value": file.value}
         if at.batch is not None:
             about["batch"] = at.batch
-        outcome = self._writer.submit(self._frozen(file.path, about))
+        outcome = WRITER.submit(self._frozen(file.path, about))
         self._pending.append(_Pending(track, file, at, improved, outcome))
 
     def _frozen(self, path: Path, about: Mapping[str, Any]) -> Write:

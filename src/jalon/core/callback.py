@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from jalon.core.hooks import default
@@ -127,7 +128,11 @@ class Callback:
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take back what ``state_dict`` returned."""
+        """Take back what ``state_dict`` returned. Called after ``on_train_begin``, with ``run.resumed`` set."""
+
+    def growing_files(self) -> Iterable[Path]:
+        """Return the files that grow and whose length ``state_dict`` tells: they are on the disk before a backup counts on it."""
+        return ()
 
     def close(self) -> None:
         """Release what was opened. Runs after success, exception and Ctrl-C; may run twice."""

@@ -64,6 +64,7 @@ class CallbackList:
     def begin(self, run: Run, model: Any, params: Mapping[str, Any]) -> None:
         """Hand every callback the run, the model and the parameters, and resolve who takes part in which hook."""
         self.run = run
+        run.callbacks = self
         for callback in self.callbacks:
             if isinstance(callback, Callback):
                 callback.set_run(run)
@@ -109,10 +110,8 @@ class CallbackList:
         validate(self.callbacks, self._running().trainer)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return every callback's state under its key: its ``name``, else its class and ordinal within that class."""
-        return {
-            self._labels[id(callback)]: callback.state_dict() for callback in self.callbacks if hasattr(callback, "state_dict")
-        }
+        """Return the state of every callback that has one, under its key: its ``name``, else its class and ordinal in that."""
+        return {key: callback.state_dict() for key, callback in self._stateful().items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Give every callback its state back.
@@ -120,7 +119,7 @@ class CallbackList:
         Raises:
             StateMismatch: The states do not belong to these callbacks, one to one.
         """
-        ours = {self._labels[id(callback)]: callback for callback in self.callbacks if hasattr(callback, "load_state_dict")}
+        ours = self._stateful()
         if state.keys() != ours.keys():
             missing, extra = sorted(ours.keys() - state.keys()), sorted(state.keys() - ours.keys())
             raise StateMismatch(
@@ -131,6 +130,9 @@ class CallbackList:
             )
         for key, callback in ours.items():
             callback.load_state_dict(state[key])
+
+    def _stateful(self) -> dict[str, Any]:
+        return {self._labels[id(callback)]: callback for callback in self.callbacks if _has_state(callback)}
 
     # ---- the hooks ---------------------------------------------------------------------------------------------------
 
@@ -300,6 +302,11 @@ def _flatten(callbacks: Any) -> Iterator[Any]:
             "Derive its class from jalon.callbacks.Callback, or wrap a function in LambdaCallback(on_epoch_end=...)."
         )
     yield callbacks
+
+
+def _has_state(callback: Any) -> bool:
+    kind = type(callback)
+    return getattr(kind, "state_dict", Callback.state_dict) is not Callback.state_dict and hasattr(kind, "load_state_dict")
 
 
 def _labels(callbacks: Iterable[Any]) -> dict[int, str]:

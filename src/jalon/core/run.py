@@ -7,10 +7,14 @@ import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from jalon.core.clock import SYSTEM_CLOCK, Clock
 from jalon.core.trainer import TrainerAdapter, adapter_of
+from jalon.errors import Preempted
+
+if TYPE_CHECKING:
+    from jalon.core.callback_list import CallbackList
 
 Phase = Literal["idle", "train", "validation", "test", "predict"]
 
@@ -30,6 +34,46 @@ class Best:
     value: float
     epoch: int
     path: Path | None = None
+
+
+class Position(NamedTuple):
+    """Is what comes next in a training.
+
+    Args:
+        epoch: The epoch, from 0.
+        batch: The training batches of it that are done. 0 where it has not begun.
+    """
+
+    epoch: int
+    batch: int
+
+
+class Keeper(Protocol):
+    """Makes a run last, so that it can be gone on with; a driver calls it beside the hooks."""
+
+    position: Position | None
+    """Where to go on; ``None`` where training begins at its beginning."""
+    finished: bool
+    """Whether there is nothing left to train."""
+
+    def restore(self) -> None:
+        """Put everything back as it was, or keep how it is at the beginning. After ``on_train_begin``.
+
+        After an interruption within an epoch, ``on_epoch_begin`` is told of it before this.
+        """
+        ...
+
+    def before_validation(self) -> None:
+        """Note how things stand, in case training has to be left while the validation runs."""
+        ...
+
+    def save(self) -> None:
+        """Keep how things are now, although it is not due."""
+        ...
+
+    def finish(self) -> None:
+        """Keep how things ended. After ``on_train_end``."""
+        ...
 
 
 class Run:
@@ -57,6 +101,12 @@ class Run:
         degraded: The observing callbacks that failed, with their last error.
         commits: What is done after every callback at an epoch's end.
         commits_epochs: Whether the loop does that; a foreign one that was given callbacks directly does not.
+        callbacks: The list that is told of this run.
+        keeper: What makes the run last, if something does.
+        id: The run's own name, the same after every restart, if something makes it last; log files may carry it.
+        resumed: Whether an earlier training is gone on with. Known before ``on_train_begin``: what has been written of it
+            is cut back by ``load_state_dict``, and not begun anew.
+        leave_now: Whether training should be left after this batch, to be gone on with by another start.
     """
 
     def __init__(
@@ -89,6 +139,12 @@ class Run:
         self.degraded: dict[str, str] = {}
         self.commits: list[Callable[[], None]] = []
         self.commits_epochs = True
+        self.callbacks: CallbackList | None = None
+        self.keeper: Keeper | None = None
+        self.id: str | None = None
+        self.resumed = False
+        self.leave_now = False
+        self._leaving: BaseException = Preempted()
         self.speaker: Callable[[str], None] = _write_line
         self._began = clock.monotonic()
 
@@ -125,6 +181,22 @@ class Run:
         """Name who asked for a stop that came without a reason."""
         if self.stop_requested and self.stop_reason is None:
             self.stop_reason = f"{who} set model.stop_training"
+
+    def leave(self, reason: BaseException) -> None:
+        """Ask training to be left after this batch: what is kept of it is brought up to date, and ``fit`` raises.
+
+        Safe to call from a signal handler and from other threads. The first reason given is kept.
+
+        Args:
+            reason: What ``fit`` raises.
+        """
+        if not self.leave_now:
+            self._leaving = reason
+            self.leave_now = True
+
+    def left(self) -> BaseException:
+        """Return what the loop has to raise to leave."""
+        return self._leaving
 
     def say(self, message: str) -> None:
         """Show a line to the user, where progress is shown."""

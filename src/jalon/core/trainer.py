@@ -133,6 +133,22 @@ class TrainerAdapter(ABC):
     def request_stop(self) -> None:  # noqa: B027  # most loops ask the run
         """Pass a stop on to a loop that does not ask the run."""
 
+    # ---- what going on after an interruption needs ------------------------------------------------------------------------
+
+    resumes_within_epochs = False
+    """Whether the loop can go on in the middle of an epoch."""
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return what two trainings must have in common for one to go on with the other, as JSON values by what they tell."""
+        return {}
+
+    def loop_state(self) -> dict[str, Any]:
+        """Return what going on needs beside the model and its optimizer, as plain data: random numbers, the data's order."""
+        return {}
+
+    def load_loop_state(self, state: Mapping[str, Any]) -> None:  # noqa: B027  # a loop that keeps nothing takes nothing
+        """Take back what ``loop_state`` returned, the model being in place."""
+
     # ---- what not every loop has -----------------------------------------------------------------------------------------
 
     def suffix_fault(self, path: str, *, weights_only: bool) -> str | None:

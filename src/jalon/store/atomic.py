@@ -71,7 +71,7 @@ def put_in_place(temp: Path, target: Path) -> None:
     except BaseException:
         temp.unlink(missing_ok=True)
         raise
-    _sync_folder(target.parent)
+    sync_folder(target.parent)
 
 
 def write_bytes(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
@@ -95,7 +95,7 @@ def make_folder(folder: Path) -> None:
         return
     make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
-    _sync_folder(folder.parent)
+    sync_folder(folder.parent)
 
 
 def refuse_unwritable(path: Path, who: str) -> None:
@@ -150,7 +150,8 @@ def _sync(path: Path, flags: int) -> None:
         os.close(descriptor)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Put on the disk which files a folder has, where the system can."""
     if not _FOLDERS_SYNC:
         return
     try:

@@ -1,0 +1,238 @@
+"""Snapshots: folders whose manifest, written last, makes them exist.
+
+A snapshot is a folder named by its number, ``00000012``, with files and ``manifest.json``. The manifest names each file with its
+size and SHA-256, says what the snapshot is about, and carries the SHA-256 of what it says itself. A folder without a manifest
+that holds true does not exist: it is never read, and removed by the next writer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from jalon.errors import CheckpointError
+from jalon.store import atomic
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+
+_HEAD = b'{"sha256":"%s","content":'
+_HEAD_BYTES = len(_HEAD % (b"0" * 64))
+_DIGITS = 8
+
+
+class FileRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Is what a manifest says of a file.
+
+    Args:
+        size: In bytes.
+        sha256: In hexadecimal.
+    """
+
+    size: int
+    sha256: str
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Is what a manifest says.
+
+    Args:
+        format: The version of this description.
+        files: The files by name.
+        about: What the snapshot is of, as JSON values.
+    """
+
+    format: int
+    files: dict[str, FileRecord]
+    about: dict[str, Any]
+
+
+class Damaged(CheckpointError):
+    """Says which file of a snapshot is not what it was, and how."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Is a snapshot that was found whole.
+
+    Args:
+        path: Its folder.
+        manifest: What its manifest says.
+    """
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def number(self) -> int:
+        """Its number; the newest has the greatest."""
+        return int(self.path.name)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What it is of."""
+        return self.manifest.about
+
+
+class Snapshots:
+    """Is a folder of snapshots.
+
+    Args:
+        root: The folder. It need not be there.
+
+    Example:
+        >>> import tempfile
+        >>> snapshots = Snapshots(Path(tempfile.mkdtemp()))
+        >>> _ = snapshots.write(lambda folder: (folder / "notes.txt").write_text("whole"), {"epoch": 3})
+        >>> [snapshot.about for snapshot in snapshots.newest_first()]
+        [{'epoch': 3}]
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def write(self, fill: Callable[[Path], object], about: Mapping[str, Any]) -> Snapshot:
+        """Make a snapshot that is either whole or does not exist.
+
+        Args:
+            fill: Writes files into the folder it is given; they need not be synced.
+            about: What the snapshot is of, as JSON values.
+
+        Raises:
+            OSError: The system refuses, as on a full disk. What was there before is intact.
+        """
+        numbers = list(self._numbers())
+        folder = self.root / f"{max(numbers, default=0) + 1:0{_DIGITS}}"
+        atomic.make_folder(self.root)
+        folder.mkdir()
+        try:
+            fill(folder)
+            manifest = Manifest(FORMAT, {path.name: _recorded(path) for path in sorted(folder.iterdir())}, dict(about))
+            atomic.write_bytes(folder / MANIFEST, [_encoded(manifest)])
+            atomic.sync_folder(self.root)
+        except BaseException:
+            _remove(folder)
+            raise
+        return Snapshot(folder, manifest)
+
+    def newest_first(self) -> Iterator[Snapshot | Damaged]:
+        """Yield what has a manifest, the newest first: each whole snapshot, and what is wrong with each that is not."""
+        for number in sorted(self._numbers(), reverse=True):
+            folder = self.root / f"{number:0{_DIGITS}}"
+            if not os.path.lexists(folder / MANIFEST):
+                continue
+            try:
+                yield read(folder)
+            except Damaged as exc:
+                yield exc
+
+    def keep(self, kept: int) -> None:
+        """Delete all but the newest ones, and what writers that died have left.
+
+        Args:
+            kept: How many with a manifest are kept.
+
+        Raises:
+            OSError: Something cannot be deleted.
+        """
+        for number in sorted(self._numbers(), reverse=True):
+            folder = self.root / f"{number:0{_DIGITS}}"
+            if kept > 0 and os.path.lexists(folder / MANIFEST):
+                kept -= 1
+            else:
+                _remove(folder)
+
+    def _numbers(self) -> Iterator[int]:
+        if not self.root.is_dir():
+            return
+        for path in self.root.iterdir():
+            if len(path.name) >= _DIGITS and path.name.isdecimal() and path.is_dir() and not path.is_symlink():
+                yield int(path.name)
+
+
+def read(folder: Path) -> Snapshot:
+    """Return a snapshot whose every file is what its manifest says.
+
+    Raises:
+        Damaged: It names the file and what is wrong with it.
+    """
+    manifest = read_manifest(folder)
+    for name, record in manifest.files.items():
+        path = folder / name
+        fault = _fault(path, record)
+        if fault is not None:
+            raise Damaged(f"{path} {fault}")
+    return Snapshot(folder, manifest)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Return what a snapshot's manifest says, without a look at the files.
+
+    Raises:
+        Damaged: There is none, or it does not hold true.
+    """
+    path = folder / MANIFEST
+    try:
+        if path.is_symlink():
+            raise Damaged(f"{path} is a link")
+        data = path.read_bytes()
+    except OSError as exc:
+        raise Damaged(f"{path} cannot be read: {exc.strerror}") from exc
+    body = data[_HEAD_BYTES:-1]
+    if data != _sealed(body):
+        raise Damaged(f"{path} is damaged: it does not have its checksum")
+    try:
+        manifest = msgspec.json.decode(body, type=Manifest)
+    except msgspec.ValidationError as exc:
+        raise Damaged(f"{path} says something else than a manifest does: {exc}") from exc
+    if manifest.format > FORMAT:
+        raise Damaged(f"{path} was written by a newer jalon (format {manifest.format}; this one reads {FORMAT})")
+    outside = next((name for name in manifest.files if name in ("", ".", "..", MANIFEST) or {"/", "\\", "\0"} & set(name)), None)
+    if outside is not None:
+        raise Damaged(f"{path} names {outside!r}, which is no file in its folder")
+    return manifest
+
+
+def _encoded(manifest: Manifest) -> bytes:
+    return _sealed(msgspec.json.encode(manifest))
+
+
+def _sealed(body: bytes) -> bytes:
+    return _HEAD % hashlib.sha256(body).hexdigest().encode() + body + b"}"
+
+
+def _recorded(path: Path) -> FileRecord:
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+        return FileRecord(os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def _fault(path: Path, record: FileRecord) -> str | None:
+    """Return what is wrong with a file, or ``None`` where it is what the manifest says."""
+    try:
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            return "is no file of its own, but a link or a folder"
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size != record.size:
+                return f"is damaged: it has {size:,} bytes where {record.size:,} were written"
+            if hashlib.file_digest(file, "sha256").hexdigest() != record.sha256:
+                return "is damaged: it does not have its checksum"
+    except OSError as exc:
+        return f"cannot be read: {exc.strerror}"
+    return None
+
+
+def _remove(folder: Path) -> None:
+    """Delete a snapshot, its manifest first: what is half deleted does not exist."""
+    (folder / MANIFEST).unlink(missing_ok=True)
+    for path in list(folder.iterdir()):
+        path.unlink(missing_ok=True)
+    folder.rmdir()
