@@ -186,7 +186,7 @@ def test_a_resume_goes_on_from_the_weights(cut, swap_on_epoch):
 
     first, second = Witness(trainer), Witness(trainer)
     play([swapper, first, Saver()], (SCRIPT * 2)[:cut], trainer=trainer)
-    state = json.loads(json.dumps(states[-1], default=np.ndarray.tolist)) | {"Witness": {}}
+    state = json.loads(json.dumps(states[-1], default=np.ndarray.tolist))
     play([SwapEMAWeights(swap_on_epoch), second], (SCRIPT * 2)[cut:], trainer=trainer, first_epoch=cut, state=state)
 
     assert whole == first.saw + second.saw

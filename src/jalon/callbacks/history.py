@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -127,6 +127,16 @@ class History(Callback):
         if path is not None:
             figure.savefig(path)
         return figure
+
+    def rows_from(self, first: int) -> list[tuple[int, dict[str, Any]]]:
+        """Return each epoch's number and what it reported, from one on."""
+        return list(zip(self.epoch[first:], self.rows[first:], strict=True))
+
+    def begin_with(self, rows: Iterable[tuple[int, dict[str, Any]]]) -> None:
+        """Become the history of the run, with the epochs from before."""
+        self.on_train_begin()
+        for epoch, row in rows:
+            self._append(epoch, row)
 
     def state_dict(self) -> dict[str, Any]:
         return {"epoch": list(self.epoch), "rows": [dict(row) for row in self.rows]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import math
 import os
@@ -219,20 +220,32 @@ class ModelCheckpoint(MonitorCallback):
         self._settle()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the best values, the files written and what was counted."""
-        self._settle()
+        """Return the best values, the files written and what was counted.
+
+        What is being written counts as written: whoever saves this state makes sure that it was. After a save that failed
+        there is no telling beforehand, so that it is waited for.
+        """
+        if self._troubled:
+            self._settle()
         return {
-            "tracks": {
-                track.monitor.name: {
-                    "best": track.monitor.best,
-                    "best_epoch": track.reached and track.reached.epoch,
-                    "best_path": track.reached and str(track.reached.path),
-                    "saved": [[str(file.path), file.value] for file in track.saved],
-                }
-                for track in self._tracks
-            },
+            "tracks": {track.monitor.name: track.state_dict() for track in map(self._expected, self._tracks)},
             "counted": self._ticker.state_dict(now=self.run.clock.monotonic()),
         }
+
+    def expected_bests(self) -> list[Best]:
+        """Return the best of each monitor that is in a file, or is going to be once what is being written is written."""
+        return [track.reached for track in map(self._expected, self._tracks) if track.reached is not None]
+
+    def _expected(self, track: _Track) -> _Track:
+        """Return what a track is going to be once what is being written for it is written."""
+        monitor = copy.copy(track.monitor)
+        expected = _Track(monitor, list(track.saved), track.reached)
+        for save in self._pending:
+            if save.track is track:
+                expected.take_in(save.file, save.at, improved=save.improved)
+                gone = self._superfluous(expected.saved, monitor)
+                expected.saved = [file for file in expected.saved if file not in gone]
+        return expected
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take back what ``state_dict`` returned."""
@@ -246,7 +259,7 @@ class ModelCheckpoint(MonitorCallback):
         track.monitor.best = state["best"]
         track.saved = [Saved(Path(path), value) for path, value in state["saved"]]
         if state["best_path"] is not None:
-            self._record(track, Best(name, state["best"], state["best_epoch"], Path(state["best_path"])))
+            track.reached = self.run.bests[name] = Best(name, state["best"], state["best_epoch"], Path(state["best_path"]))
 
     # ---- one save ----------------------------------------------------------------------------------------------------
 
@@ -344,17 +357,13 @@ class ModelCheckpoint(MonitorCallback):
                 raise fault
 
     def _keep(self, track: _Track, file: Saved, at: _Moment, *, improved: bool) -> None:
-        track.saved = track.with_newest(file)
+        track.take_in(file, at, improved=improved)
         self.run.files[self.name or type(self).__name__] = file.path
-        if improved and file.value is not None:
-            track.monitor.best = file.value
-            self._record(track, Best(track.monitor.name, file.value, at.epoch, file.path))
+        if improved and track.reached is not None:
+            self.run.bests[track.monitor.name] = track.reached
         for old in self._superfluous(track.saved, track.monitor):
             if self._delete(old.path):
                 track.saved.remove(old)
-
-    def _record(self, track: _Track, best: Best) -> None:
-        track.reached = self.run.bests[track.monitor.name] = best
 
     def _delete(self, path: Path) -> bool:
         """Delete a file; one that cannot be deleted stays in the list, to be tried again."""
@@ -389,6 +398,20 @@ class _Track:
     monitor: Monitor
     saved: list[Saved] = field(default_factory=list)
     reached: Best | None = None
+
+    def take_in(self, file: Saved, at: _Moment, *, improved: bool) -> None:
+        self.saved = self.with_newest(file)
+        if improved and file.value is not None:
+            self.monitor.best = file.value
+            self.reached = Best(self.monitor.name, file.value, at.epoch, file.path)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "best": self.monitor.best,
+            "best_epoch": self.reached and self.reached.epoch,
+            "best_path": self.reached and str(self.reached.path),
+            "saved": [[str(file.path), file.value] for file in self.saved],
+        }
 
     def with_newest(self, file: Saved) -> list[Saved]:
         return [*(old for old in self.saved if old.path != file.path), file]

@@ -76,6 +76,10 @@ class Ticker:
         self.last = now
         self.epoch = self._last_batch = None
 
+    def begin_rest(self, *, now: float) -> None:
+        """Count time from here."""
+        self.last = now
+
     def begin_epoch(self, epoch: int) -> None:
         """Count an epoch's batches from its first on; one that is gone on with, from where it was."""
         if epoch != self.epoch:

@@ -124,7 +124,7 @@ class Callback:
         """Refuse a setup that cannot work. Called with run and model in place, before anything is opened or written."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state as plain data: JSON values and named arrays."""
+        """Return the state as plain data: JSON values and arrays, which do not change afterwards."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

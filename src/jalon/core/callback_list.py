@@ -93,6 +93,8 @@ class CallbackList:
                 fault = _attempt(entry.label, "on_exception", partial(entry.method, exc), fault)
         for callback in reversed(self.callbacks):
             fault = _attempt(self._labels[id(callback)], "close", partial(self._close, callback), fault)
+        if self.run is not None:
+            self.run.callbacks = self.run.keeper = None
         if fault is not None:
             try:
                 raise fault
@@ -109,17 +111,25 @@ class CallbackList:
         """
         validate(self.callbacks, self._running().trainer)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state of every callback that has one, under its key: its ``name``, else its class and ordinal in that."""
-        return {key: callback.state_dict() for key, callback in self._stateful().items()}
+    def state_dict(self, *, without: type | tuple[type, ...] = ()) -> dict[str, Any]:
+        """Return the state of every callback that has one, under its key: its ``name``, else its class and ordinal in that.
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        Args:
+            without: Classes whose state is kept in another way.
+        """
+        return {key: callback.state_dict() for key, callback in self._stateful(without).items()}
+
+    def load_state_dict(self, state: Mapping[str, Any], *, without: type | tuple[type, ...] = ()) -> None:
         """Give every callback its state back.
+
+        Args:
+            state: What ``state_dict`` returned.
+            without: As in ``state_dict``.
 
         Raises:
             StateMismatch: The states do not belong to these callbacks, one to one.
         """
-        ours = self._stateful()
+        ours = self._stateful(without)
         if state.keys() != ours.keys():
             missing, extra = sorted(ours.keys() - state.keys()), sorted(state.keys() - ours.keys())
             raise StateMismatch(
@@ -131,8 +141,9 @@ class CallbackList:
         for key, callback in ours.items():
             callback.load_state_dict(state[key])
 
-    def _stateful(self) -> dict[str, Any]:
-        return {self._labels[id(callback)]: callback for callback in self.callbacks if _has_state(callback)}
+    def _stateful(self, without: type | tuple[type, ...]) -> dict[str, Any]:
+        stateful = (callback for callback in self.callbacks if _has_state(callback) and not isinstance(callback, without))
+        return {self._labels[id(callback)]: callback for callback in stateful}
 
     # ---- the hooks ---------------------------------------------------------------------------------------------------
 

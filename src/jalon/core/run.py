@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
@@ -63,11 +63,11 @@ class Keeper(Protocol):
         """
         ...
 
-    def before_validation(self) -> None:
+    def before_validation(self, position: Position) -> None:
         """Note how things stand, in case training has to be left while the validation runs."""
         ...
 
-    def save(self) -> None:
+    def save(self, position: Position) -> None:
         """Keep how things are now, although it is not due."""
         ...
 
@@ -106,6 +106,7 @@ class Run:
         id: The run's own name, the same after every restart, if something makes it last; log files may carry it.
         resumed: Whether an earlier training is gone on with. Known before ``on_train_begin``: what has been written of it
             is cut back by ``load_state_dict``, and not begun anew.
+        keeps: Whether the driver calls the keeper.
         leave_now: Whether training should be left after this batch, to be gone on with by another start.
     """
 
@@ -140,11 +141,12 @@ class Run:
         self.commits: list[Callable[[], None]] = []
         self.commits_epochs = True
         self.callbacks: CallbackList | None = None
+        self.keeps = False
         self.keeper: Keeper | None = None
         self.id: str | None = None
         self.resumed = False
         self.leave_now = False
-        self._leaving: BaseException = Preempted()
+        self._leaving: BaseException | None = None
         self.speaker: Callable[[str], None] = _write_line
         self._began = clock.monotonic()
 
@@ -196,12 +198,35 @@ class Run:
 
     def left(self) -> BaseException:
         """Return what the loop has to raise to leave."""
-        return self._leaving
+        return self._leaving or Preempted()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the counters, the reason for stopping and the best values as plain data."""
+        return {
+            "step": self.step,
+            "elapsed": self.elapsed,
+            "stop_requested": self.stop_requested,
+            "stop_reason": self.stop_reason,
+            "bests": [asdict(best) | {"path": best.path and str(best.path)} for best in self.bests.values()],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take back what ``state_dict`` returned."""
+        self.step = state["step"]
+        self._began = self.clock.monotonic() - state["elapsed"]
+        self.stop_requested, self.stop_reason = state["stop_requested"], state["stop_reason"]
+        for best in state["bests"]:
+            self.bests[best["monitor"]] = Best(**best | {"path": best["path"] and Path(best["path"])})
 
     def say(self, message: str) -> None:
         """Show a line to the user, where progress is shown."""
         if self.is_main:
             self.speaker(message)
+
+    def restore(self) -> None:
+        """Put everything back as it was when the run was left, if it is gone on with; after ``on_train_begin``."""
+        if self.keeper is not None:
+            self.keeper.restore()
 
     def commit(self) -> None:
         """Make the epoch last: runs after every callback's ``on_epoch_end``, the stop decision included."""

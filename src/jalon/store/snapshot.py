@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,42 +91,55 @@ class Snapshots:
     Example:
         >>> import tempfile
         >>> snapshots = Snapshots(Path(tempfile.mkdtemp()))
-        >>> _ = snapshots.write(lambda folder: (folder / "notes.txt").write_text("whole"), {"epoch": 3})
+        >>> folder = snapshots.begin()
+        >>> _ = (folder / "notes.txt").write_text("whole")
+        >>> _ = snapshots.commit(folder, {"epoch": 3})
         >>> [snapshot.about for snapshot in snapshots.newest_first()]
         [{'epoch': 3}]
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._next: int | None = None
 
-    def write(self, fill: Callable[[Path], object], about: Mapping[str, Any]) -> Snapshot:
-        """Make a snapshot that is either whole or does not exist.
+    def begin(self) -> Path:
+        """Make the folder of the next snapshot, for its files.
+
+        Raises:
+            OSError: The system refuses.
+        """
+        if self._next is None:
+            self._next = max(self._numbers(), default=0) + 1
+        folder = self._folder(self._next)
+        atomic.make_folder(self.root)
+        folder.mkdir()
+        self._next += 1
+        return folder
+
+    def commit(self, folder: Path, about: Mapping[str, Any]) -> Snapshot:
+        """Make a folder a snapshot, with the files that are in it; they need not be synced.
 
         Args:
-            fill: Writes files into the folder it is given; they need not be synced.
+            folder: What ``begin`` returned.
             about: What the snapshot is of, as JSON values.
 
         Raises:
             OSError: The system refuses, as on a full disk. What was there before is intact.
         """
-        numbers = list(self._numbers())
-        folder = self.root / f"{max(numbers, default=0) + 1:0{_DIGITS}}"
-        atomic.make_folder(self.root)
-        folder.mkdir()
-        try:
-            fill(folder)
-            manifest = Manifest(FORMAT, {path.name: _recorded(path) for path in sorted(folder.iterdir())}, dict(about))
-            atomic.write_bytes(folder / MANIFEST, [_encoded(manifest)])
-            atomic.sync_folder(self.root)
-        except BaseException:
-            _remove(folder)
-            raise
+        manifest = Manifest(FORMAT, {path.name: _recorded(path) for path in sorted(folder.iterdir())}, dict(about))
+        atomic.write_bytes(folder / MANIFEST, [_encoded(manifest)])
+        atomic.sync_folder(self.root)
         return Snapshot(folder, manifest)
+
+    def discard(self, folder: Path) -> None:
+        """Delete a snapshot, or what would have become one. What cannot be deleted stays; the next writer tries it again."""
+        with suppress(OSError):
+            _remove(folder)
 
     def newest_first(self) -> Iterator[Snapshot | Damaged]:
         """Yield what has a manifest, the newest first: each whole snapshot, and what is wrong with each that is not."""
         for number in sorted(self._numbers(), reverse=True):
-            folder = self.root / f"{number:0{_DIGITS}}"
+            folder = self._folder(number)
             if not os.path.lexists(folder / MANIFEST):
                 continue
             try:
@@ -143,11 +157,14 @@ class Snapshots:
             OSError: Something cannot be deleted.
         """
         for number in sorted(self._numbers(), reverse=True):
-            folder = self.root / f"{number:0{_DIGITS}}"
+            folder = self._folder(number)
             if kept > 0 and os.path.lexists(folder / MANIFEST):
                 kept -= 1
             else:
                 _remove(folder)
+
+    def _folder(self, number: int) -> Path:
+        return self.root / f"{number:0{_DIGITS}}"
 
     def _numbers(self) -> Iterator[int]:
         if not self.root.is_dir():

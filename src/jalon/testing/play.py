@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from jalon.callbacks.history import History
 from jalon.core.callback_list import CallbackList
 from jalon.core.clock import Clock
 from jalon.core.logs import BatchLogs
-from jalon.core.run import Run
+from jalon.core.run import Position, Run
 from jalon.testing.clock import ManualClock
 from jalon.testing.trainer import FakeModel, FakeTrainer
 
@@ -63,20 +63,14 @@ def play(
         told = CallbackList([callbacks, History()])
     trainer = trainer or FakeTrainer(metrics=dict.fromkeys(name for logs in script for name in logs) or None)
     run = Run(trainer, epochs=first_epoch + len(script), initial_epoch=first_epoch, clock=clock or ManualClock())
-    loop = _Loop(told, run, trainer, batches, batch_logs)
+    run.keeps = True
     told.begin(run, FakeModel(trainer, run), {"verbose": verbose, "epochs": run.epochs, "steps": batches})
     told.validate()
     with told.session():
-        told.on_train_begin()
-        if state is not None:
-            CallbackList(callbacks).load_state_dict(state)
-        last: Logs = {}
-        begin = max(run.initial_epoch, first_epoch)  # a callback may have put back a later epoch
-        for epoch, last in enumerate(script[begin - first_epoch :], begin):
-            loop.epoch(epoch, last)
-            if run.stop_requested:
-                break
-        told.on_train_end(dict(last))
+        if run.keeper is not None and run.keeper.finished:
+            run.restore()
+        else:
+            _Loop(told, run, trainer, batches, batch_logs).play(script, first_epoch, CallbackList(callbacks), state)
     return run
 
 
@@ -88,20 +82,58 @@ class _Loop:
     batches: int
     batch_logs: Callable[[int, int], Logs] | None
 
-    def epoch(self, epoch: int, logs: Logs) -> None:
+    def play(self, script: list[Logs], first_epoch: int, callbacks: CallbackList, state: Mapping[str, Any] | None) -> None:
+        run, told = self.run, self.told
+        told.on_train_begin()
+        if state is not None:
+            callbacks.load_state_dict(state)
+        begin, done = self._go_on()
+        last: Logs = {}
+        for epoch, last in enumerate(script[begin - first_epoch :], begin):
+            self.epoch(epoch, last, done)
+            done = 0
+            if run.stop_requested:
+                break
+        told.on_train_end(dict(last))
+        if run.keeper is not None:
+            run.keeper.finish()
+
+    def _go_on(self) -> Position:
+        """Return where to begin, having put back what an earlier run left, if one is gone on with."""
+        run = self.run
+        position = None if run.keeper is None else run.keeper.position
+        if position is not None and position.batch:
+            run.epoch = position.epoch
+            self.told.on_epoch_begin(run.epoch)
+        run.restore()
+        if run.stop_requested and position is not None and not position.batch:
+            return Position(run.epochs, 0)
+        return position or Position(run.initial_epoch, 0)
+
+    def epoch(self, epoch: int, logs: Logs, done: int) -> None:
         trained = {name: value for name, value in logs.items() if not name.startswith("val_")}
         validated = {name.removeprefix("val_"): value for name, value in logs.items() if name.startswith("val_")}
         self.run.epoch, self.run.phase = epoch, "train"
-        self.told.on_epoch_begin(epoch)
-        for batch in range(self.batches):
+        if not done:
+            self.told.on_epoch_begin(epoch)
+        for batch in range(done, self.batches):
             self.batch(batch, trained if self.batch_logs is None else self.batch_logs(epoch, batch))
             if self.run.stop_requested:
                 break
+            if self.run.leave_now:
+                self.leave(Position(epoch, batch + 1))
         if validated:
             self.validation(validated)
         self.told.on_epoch_end(epoch, dict(logs))
         self.run.commit()
         self.run.phase = "idle"
+        if self.run.leave_now:
+            self.leave(Position(epoch + 1, 0))
+
+    def leave(self, position: Position) -> NoReturn:
+        if self.run.keeper is not None:
+            self.run.keeper.save(position)
+        raise self.run.left()
 
     def batch(self, batch: int, logs: Logs) -> None:
         self.run.batch = batch

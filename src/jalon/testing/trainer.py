@@ -66,6 +66,11 @@ class FakeTrainer(TrainerAdapter):
     def validates(self) -> bool:
         return self._validates
 
+    resumes_within_epochs = True
+
+    def fingerprint(self) -> dict[str, Any]:
+        return {f"weight {name}": f"{value.shape} {value.dtype}" for name, value in self.weights.items()}
+
     def step(self) -> None:
         """Train on one batch: add one to every weight."""
         for value in self.weights.values():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from jalon.core.trainer import Averages, Direction, Embedding, Graph, TrainerAdapter, Write
-from jalon.engines.torch import graph, orbax, profiler, saving
+from jalon.engines.torch import graph, orbax, profiler, resuming, saving
 from jalon.engines.torch.formats import SUFFIXES
 from jalon.engines.torch.structures import as_host
 
 if TYPE_CHECKING:
+    from jalon.engines.torch.fit import FitLoop
     from jalon.engines.torch.model import Model
 
 
@@ -29,6 +30,7 @@ class TorchAdapter(TrainerAdapter):
     def __init__(self, model: Model) -> None:
         self.model = model
         self._validates = False
+        self._loop: FitLoop | None = None
 
     @property
     def suffixes(self) -> tuple[str, ...]:
@@ -45,6 +47,15 @@ class TorchAdapter(TrainerAdapter):
     def announce_validation(self, planned: bool) -> None:
         """Take from the loop whether it will validate."""
         self._validates = planned
+
+    @contextmanager
+    def conducting(self, loop: FitLoop) -> Iterator[None]:
+        """Answer for a loop while it runs."""
+        self._loop = loop
+        try:
+            yield
+        finally:
+            self._loop = None
 
     def metric_names(self) -> frozenset[str] | None:
         if self.model.reports_its_own_metrics:
@@ -78,6 +89,18 @@ class TorchAdapter(TrainerAdapter):
 
     def load(self, path: Path) -> None:
         saving.read(self.model, path, optimizer="if there")
+
+    resumes_within_epochs = True
+
+    def fingerprint(self) -> dict[str, Any]:
+        return {} if self._loop is None else resuming.fingerprint(self._loop)
+
+    def loop_state(self) -> dict[str, Any]:
+        return {} if self._loop is None else resuming.loop_state(self._loop)
+
+    def load_loop_state(self, state: Mapping[str, Any]) -> None:
+        if self._loop is not None:
+            resuming.load_loop_state(self._loop, state)
 
     def named_weights(self) -> Iterator[tuple[str, Any]]:
         for name, value in self.model.module.state_dict().items():

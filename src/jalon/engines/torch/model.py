@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from jalon.callbacks.backup_and_restore import BackupAndRestore, Resume
 from jalon.callbacks.history import History
 from jalon.callbacks.progbar_logger import ProgbarLogger
 from jalon.core.callback_list import CallbackList
@@ -189,6 +191,8 @@ class Model:
         precision: Precision | None = None,
         gradient_accumulation_steps: int | None = None,
         clipnorm: float | None = None,
+        run_dir: str | os.PathLike[str] | None = None,
+        resume: Resume = "auto",
     ) -> History:
         """Train for a number of epochs, and return the history.
 
@@ -214,12 +218,21 @@ class Model:
             precision: As in ``compile``, for this training.
             gradient_accumulation_steps: As in ``compile``, for this training.
             clipnorm: As in ``compile``, for this training.
+            run_dir: A folder that makes the training last: interrupted at any moment and started again by the same command,
+                it ends as if nothing had happened. Backed up after each epoch and every minute. Started again when it has
+                ended, it returns its history, or goes on where there are more ``epochs``. A second ``fit`` of the same
+                program with the same folder has its own, ``fit-2`` in it.
+            resume: ``"auto"`` goes on where there is something to go on with; True insists on it; False begins anew, and
+                what is there is deleted. Goes with ``run_dir``.
 
         Raises:
             NotReady: ``compile`` has not been called.
             DataError: Data that cannot be trained on, before the first step.
             ArgumentError: An argument that cannot be meant.
             MissingMetric: A callback monitors what nothing reports.
+            CheckpointMismatch: What is in ``run_dir`` is another training; it names what differs.
+            FolderInUse: Another process is training there.
+            Preempted: The training was asked to end, as by SIGTERM; it is saved.
         """
         objective = self._compiled("fit")
         _refuse_many_processes()
@@ -252,12 +265,16 @@ class Model:
         train, validation = data.sources(DataReader(self.device, self.dtype, where="Model.fit"))
         self._begin_steps(step_options)
         self._adapter.announce_validation(validation is not None)
-        self._run = Run(self._adapter, epochs=epochs, initial_epoch=initial_epoch)
-        listened = CallbackList([callbacks, *_progress(callbacks, verbose), History()])
+        self._run = Run(
+            self._adapter, epochs=epochs, initial_epoch=initial_epoch, run_dir=None if run_dir is None else Path(run_dir)
+        )
+        kept = [] if run_dir is None else [BackupAndRestore.of_run(run_dir, resume=resume)]
+        listened = CallbackList([callbacks, *_progress(callbacks, verbose), *kept, History()])
         loop = FitLoop(
             self, train, validation, _validation_plan(validation_freq), listened, self._run, self._steps_per_execution, verbose
         )
-        return loop()
+        with self._adapter.conducting(loop):
+            return loop()
 
     def evaluate(
         self,
@@ -596,6 +613,24 @@ class Model:
         if self._averages is not None:
             self._averages.load_state_dict(state.get("averages", {}))
             self._average_the_trained()
+
+    def step_state(self) -> dict[str, Any]:
+        """Return what a step leaves for the next one: gradients that are still being added up, and the scale of the loss."""
+        named = self.module.named_parameters() if self._accumulated else ()
+        return {
+            "accumulated": self._accumulated,
+            "gradients": {name: weight.grad for name, weight in named if weight.grad is not None},
+            "scaler": None if self._scaler is None else self._scaler.state_dict(),
+        }
+
+    def load_step_state(self, state: Mapping[str, Any]) -> None:
+        """Take back what ``step_state`` returned."""
+        self._accumulated = state["accumulated"]
+        gradients = state["gradients"]
+        for name, weight in self.module.named_parameters():
+            weight.grad = gradients[name].to(weight) if name in gradients else None
+        if self._scaler is not None and state["scaler"] is not None:
+            self._scaler.load_state_dict(state["scaler"])
 
     # ---- how ---------------------------------------------------------------------------------------------------------
 

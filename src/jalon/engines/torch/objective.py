@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,10 +13,11 @@ from torch import Tensor
 from jalon.core.trainer import Direction
 from jalon.engines.torch.losses import Loss, resolve_loss
 from jalon.engines.torch.metrics import Metric, check_metric_name, resolve_metric
-from jalon.engines.torch.running import Mean
+from jalon.engines.torch.running import Mean, State, prefixed, under
 from jalon.errors import ArgumentError, DataError
 
 WHERE = "Model.compile"
+_RETURNED = "returned:"
 
 
 @dataclass(slots=True)
@@ -223,6 +224,28 @@ class Tracker:
         """Return every value so far, still on the device."""
         values = {"loss": self.loss.result()} if self.loss.count else {}
         return values | {name: metric.result() for name, metric in self._named}
+
+    def state(self) -> State:
+        """Return everything taken in so far, to go on from bit for bit."""
+        parts = ((name, part.state()) for name, part in self._parts())
+        return {key: value for name, state in parts for key, value in prefixed(name, state).items()}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what ``state`` returned."""
+        for key in state:
+            if key.startswith(_RETURNED) and key.endswith(".count"):
+                self.returned.setdefault(key.removeprefix(_RETURNED).removesuffix(".count"), Mean())
+        for name, part in self._parts():
+            part.load_state(under(name, state))
+        self.updates += 1
+
+    def _parts(self) -> Iterator[tuple[str, Mean | Metric]]:
+        """Yield whatever takes batches in, by a name of its own."""
+        yield "loss", self.loss
+        yield from ((f"{_RETURNED}{name}", mean) for name, mean in self.returned.items())
+        yield from ((f"output loss:{name}", mean) for name, mean in self.output_losses.items())
+        for number, part in enumerate(self.outputs):
+            yield from ((f"metric:{number}:{place}", metric) for place, metric in enumerate((*part.metrics, *part.weighted)))
 
     @torch.no_grad()
     def _update_each(self, outputs: Any, targets: Any, weights: Tensor | None, rows: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from itertools import islice
 from typing import Any, cast
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from jalon.core.transform import Batch
+from jalon.engines.torch import randomness
 from jalon.engines.torch.structures import leaves, map_leaves, rows_of
 from jalon.errors import DataError
 
@@ -44,6 +45,22 @@ class Source(ABC):
             DataError: The data can be read only once.
         """
 
+    @property
+    @abstractmethod
+    def done(self) -> int:
+        """How many batches of the pass under way have been handed out; 0 between two passes."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the reading stands, as plain data."""
+
+    @abstractmethod
+    def load_state_dict(self, state: Mapping[str, Any]) -> int:
+        """Go on reading where ``state_dict`` was asked, and return how many batches had to be read again to get there.
+
+        The random numbers of the process are not what they were afterwards: put them back after this.
+        """
+
 
 class ArraySource(Source):
     """Holds data in memory and slices it, without a ``DataLoader``.
@@ -66,10 +83,18 @@ class ArraySource(Source):
         self._is_flat = all(isinstance(part, Tensor) for part in arrays)
         row_bytes = sum(leaf[:1].nbytes for leaf in self._leaves)
         self._chunk = batch_size * max(1, CHUNK_BYTES // max(1, row_bytes * batch_size))
+        self._done = 0
+        self._begun_at: Tensor | None = None
 
     def epoch(self) -> Iterator[Batch]:
-        order = None if self.generator is None else torch.randperm(self.rows, generator=self.generator)
-        return self._batches(order)
+        order = None
+        if self.generator is not None:
+            self._begun_at = self.generator.get_state()
+            order = torch.randperm(self.rows, generator=self.generator)
+        for batch in self._batches(order, self._done * self.batch_size):
+            self._done += 1
+            yield batch
+        self._done = 0
 
     def first(self) -> Batch:
         return cast(Batch, map_leaves(lambda leaf: leaf[: self.batch_size].to(self.device), self.arrays))
@@ -77,8 +102,25 @@ class ArraySource(Source):
     def plain_pass(self) -> Iterator[Batch]:
         return self._batches(None)
 
-    def _batches(self, order: Tensor | None) -> Iterator[Batch]:
-        for start in range(0, self.rows, self._chunk):
+    @property
+    def done(self) -> int:
+        return self._done
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the batches done, and what the order of their pass was, or that of the next one will be, drawn from."""
+        if self.generator is None:
+            return {"done": self._done, "order": None}
+        drawn_from = self._begun_at if self._done and self._begun_at is not None else self.generator.get_state()
+        return {"done": self._done, "order": drawn_from.numpy()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> int:
+        self._done = state["done"]
+        if self.generator is not None:
+            self.generator.set_state(torch.from_numpy(state["order"]))
+        return 0
+
+    def _batches(self, order: Tensor | None, first: int = 0) -> Iterator[Batch]:
+        for start in range(first, self.rows, self._chunk):
             index = None if order is None else order[start : start + self._chunk]
             parts = [torch.split(self._gather(leaf, start, index), self.batch_size) for leaf in self._leaves]
             if self._is_flat:
@@ -109,11 +151,14 @@ class LoaderSource(Source):
         self._convert = convert
         self._opened: Iterator[Any] | None = None
         self._peeked: list[Batch] = []
+        self._begun_at: dict[str, Any] = {}
+        self._done = 0
+        self._read = 0
         self.steps = _length(batches)
 
     def first(self) -> Batch:
         if not self._peeked:
-            self._opened = iter(self._batches)
+            self._opened = self._open()
             self._peeked = [self._convert(item) for item in islice(self._opened, 1)]
         if not self._peeked:
             raise DataError("The data is empty: there is no first batch.")
@@ -122,9 +167,11 @@ class LoaderSource(Source):
     def epoch(self) -> Iterator[Batch]:
         opened, self._opened = self._opened, None
         peeked, self._peeked = self._peeked, []
-        yield from peeked
-        for item in iter(self._batches) if opened is None else opened:
-            yield self._convert(item)
+        for batch in peeked:
+            yield self._counted(batch)
+        for item in self._open() if opened is None else opened:
+            yield self._counted(self._convert(item))
+        self._done = 0
 
     def plain_pass(self) -> Iterator[Batch]:
         if isinstance(self._batches, Iterator):
@@ -133,6 +180,57 @@ class LoaderSource(Source):
                 "Pass arrays, a Dataset or a DataLoader, or give the transform its statistics."
             )
         return map(self._convert, self._batches)
+
+    @property
+    def done(self) -> int:
+        return self._done
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the batches done, and what their pass, or the next one, draws its order from."""
+        state: dict[str, Any] = {"done": self._done, "read": self._read}
+        if self._done:
+            state |= self._begun_at
+            if _keeps_its_place(self._batches):
+                state["loader"] = cast(Any, self._batches).state_dict()
+        else:
+            state["generators"] = randomness.generator_states(randomness.generators_of(self._batches))
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> int:
+        self._done = state["done"]
+        if isinstance(self._batches, Iterator):
+            return self._read_past(state["read"])
+        self._opened, self._peeked = None, []
+        self._read = state["read"]
+        randomness.load_generator_states(randomness.generators_of(self._batches), state["generators"])
+        if not self._done:
+            return 0
+        randomness.load_random_state(state["random"])
+        if "loader" in state:
+            cast(Any, self._batches).load_state_dict(state["loader"])
+            self._opened = self._open()
+            self._begun_at = {key: state[key] for key in ("random", "generators")}
+            return 0
+        self._opened = self._open()
+        return sum(1 for _ in islice(self._opened, self._done))
+
+    def _read_past(self, read: int) -> int:
+        """Leave aside what a generator yielded before; what was looked at counts."""
+        opened = self._batches if self._opened is None else self._opened
+        looked_at = self._peeked[:read]
+        del self._peeked[:read]
+        self._read = read
+        return sum(1 for _ in islice(cast(Iterator[Any], opened), read - len(looked_at)))
+
+    def _open(self) -> Iterator[Any]:
+        generators = randomness.generators_of(self._batches)
+        self._begun_at = {"random": randomness.random_state(), "generators": randomness.generator_states(generators)}
+        return iter(self._batches)
+
+    def _counted(self, batch: Batch) -> Batch:
+        self._done += 1
+        self._read += 1
+        return batch
 
 
 class CappedSource(Source):
@@ -145,25 +243,46 @@ class CappedSource(Source):
 
     def __init__(self, source: Source, steps: int) -> None:
         self.source = source
-        self.steps = steps
+        self.steps: int = steps
+        self._done = 0
         self._endless = self._across_epochs()
 
     def first(self) -> Batch:
         return self.source.first()
 
     def epoch(self) -> Iterator[Batch]:
-        return islice(self._endless, self.steps)
+        for batch in islice(self._endless, self.steps - self._done):
+            self._done += 1
+            yield batch
+        self._done = 0
 
     def plain_pass(self) -> Iterator[Batch]:
         return self.source.plain_pass()
 
+    @property
+    def done(self) -> int:
+        return self._done
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the batches done of the epoch, and where the reading of the data stands."""
+        return {"done": self._done, "source": self.source.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> int:
+        self._done = state["done"]
+        return self.source.load_state_dict(state["source"])
+
     def _across_epochs(self) -> Iterator[Batch]:
         ended = False
         while not ended:
-            ended = True
+            ended = self.source.done == 0  # a pass that is gone on with may have no batch left
             for batch in self.source.epoch():
                 ended = False
                 yield batch
+
+
+def _keeps_its_place(batches: Any) -> bool:
+    """Return whether a loader tells and takes its place, as torchdata's ``StatefulDataLoader`` does."""
+    return hasattr(batches, "state_dict") and hasattr(batches, "load_state_dict")
 
 
 def _length(batches: Iterable[Any]) -> int | None:

@@ -1,0 +1,250 @@
+"""BackupFolder: where a run is kept, for one process at a time: whose run it is, its snapshots and its history."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jalon.core.trainer import Write
+from jalon.errors import CheckpointError, CheckpointMismatch, JalonWarning
+from jalon.store import atomic, plain
+from jalon.store.lock import FolderLock
+from jalon.store.snapshot import Damaged, Snapshot, Snapshots
+
+IDENTITY = "run.json"
+HISTORY = "history.jsonl"
+STATE = "state.safetensors"
+GENERATIONS = 2
+"""How many snapshots there are, so that one that was damaged since has another before it."""
+
+
+@dataclass(slots=True)
+class Content:
+    """Is what a snapshot will hold, as it was at one moment.
+
+    Args:
+        folder: Where it goes.
+        write_model: Writes the model.
+        about: What it is of, as JSON values.
+        state: All but the model, as plain data; ``None`` where only the model can be kept.
+        rows: The history: for each epoch its number and what it reported. It may grow afterwards.
+        growing: Files whose length the state tells.
+        after: What was being written before it and has to be on the disk for it to hold true.
+    """
+
+    folder: Path
+    write_model: Write
+    about: dict[str, Any]
+    state: dict[str, Any] | None = None
+    rows: Callable[[int], list[Any]] = lambda _: []
+    count: int = 0
+    growing: Iterable[Path] = ()
+    after: list[Future[None]] = field(default_factory=list)
+
+
+class Superseded(OSError):
+    """Says that what a snapshot counts on was not written, so that it does not hold true."""
+
+
+class BackupFolder:
+    """Keeps a run in a folder.
+
+    Args:
+        path: The folder.
+        who: Whose argument it is, for messages.
+
+    Attributes:
+        undeleted: Why something that is no longer needed could not be deleted, the last time.
+    """
+
+    def __init__(self, path: Path, *, who: str) -> None:
+        self.path = path
+        self.who = who
+        self.snapshots = Snapshots(path)
+        self._lock = FolderLock(path, who=who)
+        self._rows_written = 0
+        self.undeleted: OSError | None = None
+
+    # ---- whose it is -------------------------------------------------------------------------------------------------
+
+    def claim(self) -> None:
+        """Let no other process write here.
+
+        Raises:
+            FolderInUse: Another one does.
+            OSError: The folder cannot be made.
+        """
+        atomic.make_folder(self.path)
+        self._lock.acquire()
+
+    def release(self) -> None:
+        """Let others write here. May run twice."""
+        self._lock.release()
+
+    def identity(self) -> dict[str, Any] | None:
+        """Return the name of the run that is kept here and what it has to have in common with another, if there is one."""
+        try:
+            said: dict[str, Any] = json.loads((self.path / IDENTITY).read_bytes())
+            return {"id": str(said["id"]), "fingerprint": dict(said["fingerprint"])}
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError) as exc:
+            raise CheckpointError(
+                f"{self.who}: {self.path / IDENTITY} is damaged. Put back what was there, or delete {self.path} to train anew."
+            ) from exc
+
+    def begin(self, fingerprint: Mapping[str, Any]) -> str:
+        """Begin to keep a new run, and return its name. One that was begun and never got as far as a snapshot keeps its name."""
+        known = None if any(self.snapshots.newest_first()) else self.identity()
+        name: str = uuid.uuid4().hex if known is None else known["id"]
+        self.delete()
+        atomic.write_bytes(self.path / IDENTITY, [json.dumps({"id": name, "fingerprint": dict(fingerprint)}).encode()])
+        return name
+
+    def refuse_other(self, kept: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+        """Refuse a training that is another one than the one kept here, and name what differs."""
+        names = dict.fromkeys((*kept, *given))
+        told = [
+            f"{name} was {kept.get(name, 'not there')}, is {given.get(name, 'not there')}"
+            for name in names
+            if kept.get(name) != given.get(name)
+        ]
+        if told:
+            shown = "; ".join(told[:5]) + (f"; and {len(told) - 5} more" if len(told) > 5 else "")
+            raise CheckpointMismatch(
+                f"{self.who}: another training is kept in {self.path}: {shown}. Choose another folder for this one, or delete "
+                "that one to train anew."
+            )
+
+    # ---- write -------------------------------------------------------------------------------------------------------
+
+    def write(self, content: Content) -> None:
+        """Make a snapshot, and delete those that are no longer needed.
+
+        Raises:
+            OSError: The system refuses; what was kept before is intact.
+            Superseded: What it counts on was not written.
+        """
+        try:
+            if any(outcome.exception() is not None for outcome in content.after):
+                raise Superseded("what was saved before it was not written")
+            content.write_model()
+            if content.state is not None:
+                self._write_state(content)
+            self.snapshots.commit(content.folder, content.about)
+        except BaseException:
+            self.snapshots.discard(content.folder)
+            raise
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Delete snapshots that are no longer needed, and what writers that died have left."""
+        try:
+            self.snapshots.keep(GENERATIONS)
+        except OSError as exc:
+            self.undeleted = exc
+
+    def _write_state(self, content: Content) -> None:
+        (content.folder / STATE).write_bytes(plain.encode(content.state))
+        for path in content.growing:
+            with suppress(FileNotFoundError), open(path, "rb") as file:
+                os.fsync(file.fileno())
+        content.about["history"] = {"rows": content.count, "bytes": self._extend_history(content)}
+
+    def _extend_history(self, content: Content) -> int:
+        """Write the rows that are new, and return the length of the file up to the last row of the snapshot."""
+        rows = content.rows(self._rows_written)[: content.count - self._rows_written]
+        with open(self.path / HISTORY, "ab") as file:
+            if rows:
+                begin = file.tell()
+                try:
+                    file.write(b"".join(map(_line, rows)))
+                    file.flush()
+                    os.fsync(file.fileno())
+                except OSError:
+                    with suppress(OSError):
+                        file.truncate(begin)
+                    raise
+            self._rows_written = content.count
+            return file.tell()
+
+    def delete(self) -> None:
+        """Delete all that is kept here; what others put there stays. Without its identity, nothing that is left counts.
+
+        Raises:
+            OSError: Something cannot be deleted.
+        """
+        (self.path / IDENTITY).unlink(missing_ok=True)
+        atomic.sync_folder(self.path)
+        self.snapshots.keep(0)
+        (self.path / HISTORY).unlink(missing_ok=True)
+        self._rows_written = 0
+
+    # ---- read --------------------------------------------------------------------------------------------------------
+
+    def find(self) -> list[Snapshot]:
+        """Return the snapshots that are whole, the newest first, and warn of one that is not.
+
+        Raises:
+            CheckpointError: There are snapshots, and none is whole.
+        """
+        found = list(self.snapshots.newest_first())
+        whole = [one for one in found if isinstance(one, Snapshot)]
+        faults = [str(one) for one in found if isinstance(one, Damaged)]
+        if faults and not whole:
+            raise CheckpointError(
+                f"{self.who} cannot go on from {self.path}: {'; '.join(faults)}. Put back what was there, or delete {self.path} "
+                "to train from the beginning."
+            )
+        if faults and isinstance(found[0], Damaged):
+            warnings.warn(
+                f"{self.who}: {faults[0]}. Training goes on from the backup before it, with epoch {whole[0].about['epoch'] + 1}.",
+                JalonWarning,
+                stacklevel=2,
+            )
+        return whole
+
+    def read_state(self, snapshot: Snapshot) -> dict[str, Any] | None:
+        """Return what a snapshot holds beside the model, or ``None`` where it holds the model alone."""
+        path = snapshot.path / STATE
+        if STATE not in snapshot.manifest.files:
+            return None
+        state: dict[str, Any] = plain.decode(path.read_bytes())
+        return state
+
+    def read_history(self, snapshot: Snapshot) -> list[tuple[int, dict[str, Any]]]:
+        """Return the rows up to a snapshot, and cut off what was written after it.
+
+        Raises:
+            CheckpointError: Rows are missing.
+        """
+        said = snapshot.about.get("history", {"rows": 0, "bytes": 0})
+        path = self.path / HISTORY
+        data = path.read_bytes()[: said["bytes"]] if said["rows"] else b""
+        lines = data.splitlines()
+        if len(lines) != said["rows"]:
+            raise CheckpointError(f"{self.who}: {path} is damaged: it has {len(lines)} of {said['rows']} rows.")
+        if path.exists():
+            os.truncate(path, said["bytes"])
+        self._rows_written = said["rows"]
+        rows = map(json.loads, lines)
+        return [(row["epoch"], row["logs"]) for row in rows]
+
+
+def _line(row: tuple[int, Mapping[str, Any]]) -> bytes:
+    epoch, logs = row
+    return json.dumps({"epoch": epoch, "logs": logs}, default=_told).encode() + b"\n"
+
+
+def _told(value: Any) -> Any:
+    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else str(value)

@@ -1,0 +1,84 @@
+"""What ``fit`` needs to go on where an earlier one was left, beside the model's weights and the optimizer's state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jalon.engines.torch.randomness import load_random_state, random_state
+from jalon.engines.torch.structures import describe, map_leaves, rows_of
+
+if TYPE_CHECKING:
+    from jalon.engines.torch.fit import FitLoop
+
+_TENSOR = "tensor"
+
+
+def fingerprint(loop: FitLoop) -> dict[str, Any]:
+    """Return what two trainings must have in common for one to go on with the other."""
+    model, first = loop.model, loop.train.first()
+    weights = model.module.state_dict()
+    told: dict[str, Any] = {"module": type(model.module).__name__}
+    told |= {f"weight {name}": describe(value) for name, value in weights.items()}
+    told |= {"optimizer": type(model.optimizer.torch).__name__, "batches in an epoch": loop.train.steps}
+    told["rows in a batch"] = rows_of(first[0])
+    parts = zip(("x", "y", "sample_weight"), first, strict=False)
+    return told | {f"data {name}": describe(map_leaves(lambda leaf: leaf[0], part)) for name, part in parts}
+
+
+def loop_state(loop: FitLoop) -> dict[str, Any]:
+    """Return as plain data where a training stands: data, running metrics, gradients, random numbers."""
+    within = loop.trained or loop.train.done > 0
+    return {
+        "train": loop.train.state_dict(),
+        "validation": None if loop.validation is None else loop.validation.state_dict(),
+        "trained": loop.trained,
+        "logs": dict(loop.logs),
+        "tracker": _plain(loop.tracker.state()) if within else None,
+        "step": _plain(loop.model.step_state()),
+        "random": random_state(),
+    }
+
+
+def load_loop_state(loop: FitLoop, state: Mapping[str, Any]) -> None:
+    """Take back what ``loop_state`` returned, the model being in place."""
+    read_again = loop.train.load_state_dict(state["train"])
+    if loop.validation is not None and state["validation"] is not None:
+        read_again += loop.validation.load_state_dict(state["validation"])
+    if read_again:
+        loop.run.say(
+            f"{read_again:,} batches were read again and left aside to get back to where the data stood. "
+            "A loader that keeps its place, as torchdata's StatefulDataLoader, goes there at once."
+        )
+    loop.trained, loop.logs = state["trained"], dict(state["logs"])
+    if state["tracker"] is not None:
+        loop.tracker.load_state(_with_tensors(state["tracker"]))
+    loop.model.load_step_state(_with_tensors(state["step"]))
+    load_random_state(state["random"])
+
+
+def _plain(value: Any) -> Any:
+    """Return a structure with its tensors as arrays of bytes, of whatever type they are."""
+    if isinstance(value, Tensor):
+        host = value.detach().cpu().contiguous()
+        return {_TENSOR: str(host.dtype).removeprefix("torch."), "shape": list(host.shape), "bytes": _bytes_of(host)}
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    return value
+
+
+def _with_tensors(value: Any) -> Any:
+    """Return what ``_plain`` was given."""
+    if not isinstance(value, dict):
+        return value
+    if _TENSOR in value:
+        return torch.from_numpy(value["bytes"]).view(getattr(torch, value[_TENSOR])).reshape(value["shape"])
+    return {key: _with_tensors(one) for key, one in value.items()}
+
+
+def _bytes_of(tensor: Tensor) -> np.ndarray[Any, Any]:
+    return np.array(tensor.reshape(-1).view(torch.uint8).numpy())
