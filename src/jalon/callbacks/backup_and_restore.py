@@ -265,6 +265,8 @@ class BackupAndRestore(Callback):
         if state is not None:
             self._load(state)
         self._say_where(snapshot)
+        if self.finished:
+            self._count_fit()
 
     def before_validation(self, position: Position) -> None:
         """Note how things stand, in case training has to be left while the validation runs."""
@@ -506,7 +508,6 @@ class BackupAndRestore(Callback):
         if self.finished:
             ended = f"it stopped before epoch {epoch + 1}: {reason}" if reason else f"it has trained {epoch} epochs"
             self.run.say(f"The training in {self.backup_dir} is finished: {ended}. Its history is returned.")
-            self._count_fit()
         else:
             self.run.say(f"Going on with epoch {epoch + 1}{f', batch {batch + 1},' if batch else ''} from {self.backup_dir}.")
 

@@ -59,6 +59,7 @@ class ModelCheckpoint(MonitorCallback):
         keep_last: How many of the newest files written by this callback to keep. Defaults to all.
         keep_best: How many of the best files written by this callback to keep; a model that would not be among them is
             not saved. With ``keep_last`` too, a file is kept for either reason. Defaults to all.
+        background: Whether another thread writes the copy while training goes on. Defaults to True.
         period: Keras 2's spelling of ``save_freq=every(epochs=…)``.
         options: Keras 2's; without effect.
         save_format: Keras 2's; without effect, since the suffix names the format.
@@ -100,6 +101,7 @@ class ModelCheckpoint(MonitorCallback):
         *,
         keep_last: int | None = None,
         keep_best: int | None = None,
+        background: bool = True,
         period: int | None = None,
         options: Any = None,
         save_format: str | None = None,
@@ -122,6 +124,7 @@ class ModelCheckpoint(MonitorCallback):
         self.save_freq = save_freq
         self.keep_last = kept_number(keep_last, "keep_last", who)
         self.keep_best = kept_number(keep_best, "keep_best", who)
+        self.background = background
         self._compares = save_best_only or keep_best is not None
         names: list[Any] = list(monitor) if isinstance(monitor, (list, tuple)) else [monitor]
         self._tracks = [_Track(Monitor(name, mode=mode, best=initial_value_threshold, who=who)) for name in names]
@@ -331,6 +334,8 @@ class ModelCheckpoint(MonitorCallback):
             about["batch"] = at.batch
         outcome = WRITER.submit(self._frozen(file.path, about))
         self._pending.append(_Pending(track, file, at, improved, outcome))
+        if not self.background:
+            self._settle()
 
     def _frozen(self, path: Path, about: Mapping[str, Any]) -> Write:
         """Copy the model and return what writes the copy, or what raises the reason why it could not be copied."""

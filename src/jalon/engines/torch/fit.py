@@ -102,6 +102,8 @@ class FitLoop:
         if run.keeper is not None:
             run.keeper.finish()
         run.phase = "idle"
+        if run.leave_now:
+            raise run.left()
 
     def _go_on(self) -> Position:
         """Return where training begins, having put back what an earlier one left, if one is gone on with."""
