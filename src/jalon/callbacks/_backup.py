@@ -39,7 +39,7 @@ class Content:
         state: All but the model, as plain data; ``None`` where only the model can be kept.
         rows: The history: for each epoch its number and what it reported. It may grow afterwards.
         growing: Files whose length the state tells.
-        after: What was being written before it and has to be on the disk for it to hold true.
+        after: What others were writing before it and has to be on the disk for it to hold true.
     """
 
     folder: Path
@@ -86,6 +86,8 @@ class BackupFolder:
         """
         atomic.make_folder(self.path)
         self._lock.acquire()
+        with suppress(OSError):
+            self.snapshots.sweep()
 
     def release(self) -> None:
         """Let others write here. May run twice."""
@@ -105,7 +107,7 @@ class BackupFolder:
 
     def begin(self, fingerprint: Mapping[str, Any]) -> str:
         """Begin to keep a new run, and return its name. One that was begun and never got as far as a snapshot keeps its name."""
-        known = None if any(self.snapshots.newest_first()) else self.identity()
+        known = None if next(self.snapshots.newest_first(), None) else self.identity()
         name: str = uuid.uuid4().hex if known is None else known["id"]
         self.delete()
         atomic.write_bytes(self.path / IDENTITY, [json.dumps({"id": name, "fingerprint": dict(fingerprint)}).encode()])
@@ -136,7 +138,7 @@ class BackupFolder:
             Superseded: What it counts on was not written.
         """
         try:
-            if any(outcome.exception() is not None for outcome in content.after):
+            if any(outcome.cancelled() or outcome.exception() for outcome in content.after):
                 raise Superseded("what was saved before it was not written")
             content.write_model()
             if content.state is not None:
@@ -186,7 +188,7 @@ class BackupFolder:
         """
         (self.path / IDENTITY).unlink(missing_ok=True)
         atomic.sync_folder(self.path)
-        self.snapshots.keep(0)
+        self.snapshots.clear()
         (self.path / HISTORY).unlink(missing_ok=True)
         self._rows_written = 0
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import asdict
-from functools import partial
+from functools import cache, partial
 from operator import index
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -59,7 +59,8 @@ class BackupAndRestore(Callback):
 
     An epoch or a batch whose loss is NaN or infinite is not backed up, and a training that ends with such a loss, as by
     ``TerminateOnNaN``, keeps the backup from before. A backup that cannot be written, as on a full disk, leaves the old one
-    in place; a warning says so, and training goes on.
+    in place; a warning says so, and training goes on. On a disk that is slower than the backups come, those in between are left
+    out.
 
     Args:
         backup_dir: The folder, of this callback alone. Missing folders are made.
@@ -148,7 +149,7 @@ class BackupAndRestore(Callback):
         self._snapshot: Snapshot | None = None
         self._save_is_due = self._ended_soundly = False
         self._told: set[str] = set()
-        self._pending: Future[None] | None = None
+        self._writes: list[tuple[Future[None], Content]] = []
         self._at_validation: tuple[Position, dict[str, Any], int] | None = None
 
     # ---- the names that Keras's has ----------------------------------------------------------------------------------
@@ -366,23 +367,26 @@ class BackupAndRestore(Callback):
         return state, 0 if history is None else len(history.epoch)
 
     def _save(self, position: Position, *, state: dict[str, Any] | None = None, count: int = 0, finished: bool = False) -> None:
-        """Copy everything, and have the copy written."""
+        """Copy everything, and have the copy written. One that still waits to be written gives way to it."""
         if not self.run.is_main:
             return
-        self._settle()
+        self._settle(wait=False)
         try:
             content = self._copied(position, state=state, count=count, finished=finished)
         except OSError as exc:
             self._warn_of(exc)
             return
-        self._pending = WRITER.submit(partial(self._folder.write, content))
+        if self._writes and self._writes[-1][0].cancel():
+            self._folder.snapshots.discard(self._writes.pop()[1].folder)
+        self._writes.append((WRITER.submit(partial(self._folder.write, content)), content))
         for ticker in self._tickers:
             ticker.begin_rest(now=self.run.clock.monotonic())
         if not self.background:
             self._settle()
 
     def _copied(self, position: Position, *, state: dict[str, Any] | None, count: int, finished: bool) -> Content:
-        after = WRITER.pending()
+        own = [outcome for outcome, _ in self._writes]
+        after = [outcome for outcome in WRITER.pending() if outcome not in own]
         if state is None and self.run.keeps:
             state, count = self._state()
         folder = self._folder.snapshots.begin()
@@ -432,18 +436,17 @@ class BackupAndRestore(Callback):
             reason = _reason(exc, self.backup_dir)
             raise CheckpointError(f"{type(self).__name__} cannot back up in {self.backup_dir}: {reason}") from exc
 
-    def _settle(self) -> None:
-        """Wait for what is being written, and say if it failed."""
-        pending, self._pending = self._pending, None
-        if pending is None:
-            return
-        fault = pending.exception()
-        if fault is None:
-            self._told.discard("save")
-        elif isinstance(fault, OSError):
-            self._warn_of(fault)
-        else:
-            raise fault
+    def _settle(self, *, wait: bool = True) -> None:
+        """Wait for what is being written, or look what is done, and say if it failed."""
+        while self._writes and (wait or self._writes[0][0].done()):
+            outcome, _ = self._writes.pop(0)
+            fault = outcome.exception()
+            if fault is None:
+                self._told.discard("save")
+            elif isinstance(fault, OSError):
+                self._warn_of(fault)
+            else:
+                raise fault
         undeleted, self._folder.undeleted = self._folder.undeleted, None
         if undeleted is not None:
             self._warn_once("delete", JalonWarning, self._undeleted(undeleted))
@@ -521,6 +524,7 @@ def _plain(value: Any) -> Any:
     return to_numpy(value) if hasattr(value, "detach") else value
 
 
+@cache
 def _versions() -> dict[str, str]:
     loaded = {name: sys.modules[name] for name in _PACKAGES if name in sys.modules}
     return {"python": sys.version.split()[0]} | {name: str(getattr(it, "__version__", "")) for name, it in loaded.items()}

@@ -148,30 +148,49 @@ class Snapshots:
                 yield exc
 
     def keep(self, kept: int) -> None:
-        """Delete all but the newest ones, and what writers that died have left.
+        """Delete all snapshots but the newest, and what became no snapshot before the newest did.
 
         Args:
-            kept: How many with a manifest are kept.
+            kept: How many are kept, 1 or more.
 
         Raises:
             OSError: Something cannot be deleted.
         """
+        seen = 0
         for number in sorted(self._numbers(), reverse=True):
             folder = self._folder(number)
-            if kept > 0 and os.path.lexists(folder / MANIFEST):
-                kept -= 1
-            else:
+            exists = os.path.lexists(folder / MANIFEST)
+            seen += exists
+            if (exists and seen > kept) or (seen and not exists):  # what is newer than the newest is being written
                 _remove(folder)
+
+    def sweep(self) -> None:
+        """Delete what writers that died have left. Nobody may be writing.
+
+        Raises:
+            OSError: Something cannot be deleted.
+        """
+        for folder in map(self._folder, self._numbers()):
+            if not os.path.lexists(folder / MANIFEST):
+                _remove(folder)
+
+    def clear(self) -> None:
+        """Delete everything. Nobody may be writing.
+
+        Raises:
+            OSError: Something cannot be deleted.
+        """
+        for folder in map(self._folder, self._numbers()):
+            _remove(folder)
 
     def _folder(self, number: int) -> Path:
         return self.root / f"{number:0{_DIGITS}}"
 
     def _numbers(self) -> Iterator[int]:
-        if not self.root.is_dir():
-            return
-        for path in self.root.iterdir():
-            if len(path.name) >= _DIGITS and path.name.isdecimal() and path.is_dir() and not path.is_symlink():
-                yield int(path.name)
+        with suppress(FileNotFoundError), os.scandir(self.root) as entries:
+            for entry in entries:
+                if len(entry.name) == _DIGITS and entry.name.isdecimal() and entry.is_dir(follow_symlinks=False):
+                    yield int(entry.name)
 
 
 def read(folder: Path) -> Snapshot:

@@ -10,18 +10,27 @@ import torch
 from jalon.callbacks import _randomness
 
 
-def random_state() -> dict[str, Any]:
-    """Return where the random numbers of Python, numpy and torch stand, on every device."""
+def torch_state() -> dict[str, Any]:
+    """Return where torch's random numbers stand, on every device."""
     devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    state = {"torch": torch.get_rng_state().numpy(), "cuda": [each.numpy() for each in devices]}
-    return state | _randomness.random_state()
+    return {"cpu": torch.get_rng_state().numpy(), "cuda": [each.numpy() for each in devices]}
+
+
+def load_torch_state(state: Mapping[str, Any]) -> None:
+    """Let torch go on from what ``torch_state`` returned."""
+    torch.set_rng_state(torch.from_numpy(state["cpu"]))
+    if state["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all([torch.from_numpy(each) for each in state["cuda"]])
+
+
+def random_state() -> dict[str, Any]:
+    """Return where the random numbers of Python, numpy and torch stand."""
+    return {"torch": torch_state()} | _randomness.random_state()
 
 
 def load_random_state(state: Mapping[str, Any]) -> None:
     """Let all go on from what ``random_state`` returned."""
-    torch.set_rng_state(torch.from_numpy(state["torch"]))
-    if state["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all([torch.from_numpy(each) for each in state["cuda"]])
+    load_torch_state(state["torch"])
     _randomness.load_random_state(state)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jalon.engines.torch.randomness import load_random_state, random_state
+from jalon.engines.torch.randomness import load_torch_state, torch_state
 from jalon.engines.torch.structures import describe, map_leaves, rows_of
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def fingerprint(loop: FitLoop) -> dict[str, Any]:
 
 
 def loop_state(loop: FitLoop) -> dict[str, Any]:
-    """Return as plain data where a training stands: data, running metrics, gradients, random numbers."""
+    """Return as plain data where a training stands: data, running metrics, gradients, torch's random numbers."""
     within = loop.trained or loop.train.done > 0
     return {
         "train": loop.train.state_dict(),
@@ -40,7 +40,7 @@ def loop_state(loop: FitLoop) -> dict[str, Any]:
         "logs": dict(loop.logs),
         "tracker": _plain(loop.tracker.state()) if within else None,
         "step": _plain(loop.model.step_state()),
-        "random": random_state(),
+        "random": torch_state(),
     }
 
 
@@ -58,7 +58,7 @@ def load_loop_state(loop: FitLoop, state: Mapping[str, Any]) -> None:
     if state["tracker"] is not None:
         loop.tracker.load_state(_with_tensors(state["tracker"]))
     loop.model.load_step_state(_with_tensors(state["step"]))
-    load_random_state(state["random"])
+    load_torch_state(state["random"])
 
 
 def _plain(value: Any) -> Any:
