@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import uuid
@@ -19,7 +20,7 @@ from jalon.core.trainer import Write
 from jalon.errors import CheckpointError, CheckpointMismatch, JalonWarning
 from jalon.store import atomic, plain
 from jalon.store.lock import FolderLock
-from jalon.store.snapshot import Damaged, Snapshot, Snapshots
+from jalon.store.snapshot import Damaged, FileRecord, Snapshot, Snapshots, write_file
 
 IDENTITY = "run.json"
 HISTORY = "history.jsonl"
@@ -72,7 +73,7 @@ class BackupFolder:
         self.who = who
         self.snapshots = Snapshots(path)
         self._lock = FolderLock(path, who=who)
-        self._rows_written = 0
+        self._rows_written = self._history_bytes = 0
         self.undeleted: OSError | None = None
 
     # ---- whose it is -------------------------------------------------------------------------------------------------
@@ -141,9 +142,8 @@ class BackupFolder:
             if any(outcome.cancelled() or outcome.exception() for outcome in content.after):
                 raise Superseded("what was saved before it was not written")
             content.write_model()
-            if content.state is not None:
-                self._write_state(content)
-            self.snapshots.commit(content.folder, content.about)
+            written = {} if content.state is None else {STATE: self._write_state(content.state, content)}
+            self.snapshots.commit(content.folder, content.about, written=written)
         except BaseException:
             self.snapshots.discard(content.folder)
             raise
@@ -156,29 +156,31 @@ class BackupFolder:
         except OSError as exc:
             self.undeleted = exc
 
-    def _write_state(self, content: Content) -> None:
-        (content.folder / STATE).write_bytes(plain.encode(content.state))
+    def _write_state(self, state: Mapping[str, Any], content: Content) -> FileRecord:
+        record = write_file(content.folder / STATE, plain.encode(state))
         for path in content.growing:
             with suppress(FileNotFoundError), open(path, "rb") as file:
                 os.fsync(file.fileno())
         content.about["history"] = {"rows": content.count, "bytes": self._extend_history(content)}
+        return record
 
     def _extend_history(self, content: Content) -> int:
         """Write the rows that are new, and return the length of the file up to the last row of the snapshot."""
         rows = content.rows(self._rows_written)[: content.count - self._rows_written]
-        with open(self.path / HISTORY, "ab") as file:
-            if rows:
-                begin = file.tell()
+        if rows:
+            data = b"".join(map(_line, rows))
+            with open(self.path / HISTORY, "ab", buffering=0) as file:
                 try:
-                    file.write(b"".join(map(_line, rows)))
-                    file.flush()
+                    written = file.write(data)
                     os.fsync(file.fileno())
+                    if written != len(data):
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path / HISTORY))
                 except OSError:
                     with suppress(OSError):
-                        file.truncate(begin)
+                        file.truncate(self._history_bytes)
                     raise
-            self._rows_written = content.count
-            return file.tell()
+            self._rows_written, self._history_bytes = content.count, self._history_bytes + len(data)
+        return self._history_bytes
 
     def delete(self) -> None:
         """Delete all that is kept here; what others put there stays. Without its identity, nothing that is left counts.
@@ -190,7 +192,7 @@ class BackupFolder:
         atomic.sync_folder(self.path)
         self.snapshots.clear()
         (self.path / HISTORY).unlink(missing_ok=True)
-        self._rows_written = 0
+        self._rows_written = self._history_bytes = 0
 
     # ---- read --------------------------------------------------------------------------------------------------------
 
@@ -238,7 +240,7 @@ class BackupFolder:
             raise CheckpointError(f"{self.who}: {path} is damaged: it has {len(lines)} of {said['rows']} rows.")
         if path.exists():
             os.truncate(path, said["bytes"])
-        self._rows_written = said["rows"]
+        self._rows_written, self._history_bytes = said["rows"], said["bytes"]
         rows = map(json.loads, lines)
         return [(row["epoch"], row["logs"]) for row in rows]
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import safetensors
-from safetensors.numpy import load, save
+from safetensors.numpy import load
 
 from jalon.errors import CheckpointError
 
@@ -34,9 +35,16 @@ def encode(data: Any) -> bytes:
         >>> decode(encode({"best": float("inf"), "weights": np.ones(2, "f4")}))
         {'best': inf, 'weights': array([1., 1.], dtype=float32)}
     """
-    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    arrays: list[bytes] = []
     text = json.dumps(_laid_out(data, arrays))
-    return save(arrays, {"data": text})
+    ends = list(itertools.accumulate(map(len, arrays), initial=0))
+    header: dict[str, Any] = {
+        f"array-{place}": {"dtype": "U8", "shape": [len(array)], "data_offsets": [ends[place], ends[place + 1]]}
+        for place, array in enumerate(arrays)
+    }
+    head = json.dumps(header | {"__metadata__": {"data": text}}).encode()
+    head += b" " * (-len(head) % 8)
+    return b"".join([len(head).to_bytes(8, "little"), head, *arrays])
 
 
 def decode(content: bytes) -> Any:
@@ -53,7 +61,7 @@ def decode(content: bytes) -> Any:
         raise CheckpointError(f"This is no plain data: {exc}.") from exc
 
 
-def _laid_out(value: Any, arrays: dict[str, np.ndarray[Any, Any]]) -> Any:
+def _laid_out(value: Any, arrays: list[bytes]) -> Any:
     if value is None or isinstance(value, (str, bool)):
         return value
     if isinstance(value, np.ndarray):
@@ -71,12 +79,11 @@ def _laid_out(value: Any, arrays: dict[str, np.ndarray[Any, Any]]) -> Any:
     raise TypeError(f"a {type(value).__name__} is no plain data: {value!r:.80}")
 
 
-def _as_array(value: np.ndarray[Any, Any], arrays: dict[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
+def _as_array(value: np.ndarray[Any, Any], arrays: list[bytes]) -> dict[str, Any]:
     if value.dtype.kind not in _KINDS:
         raise TypeError(f"an array of {value.dtype} is no plain data")
-    name = f"array-{len(arrays)}"
-    arrays[name] = np.frombuffer(np.ascontiguousarray(value).tobytes(), np.uint8)
-    return {_ARRAY: [name, value.dtype.str, list(value.shape)]}
+    arrays.append(value.tobytes())
+    return {_ARRAY: [f"array-{len(arrays) - 1}", value.dtype.str, list(value.shape)]}
 
 
 def _put_together(value: Any, arrays: Mapping[str, np.ndarray[Any, Any]]) -> Any:

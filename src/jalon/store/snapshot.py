@@ -92,7 +92,7 @@ class Snapshots:
         >>> import tempfile
         >>> snapshots = Snapshots(Path(tempfile.mkdtemp()))
         >>> folder = snapshots.begin()
-        >>> _ = (folder / "notes.txt").write_text("whole")
+        >>> _ = write_file(folder / "notes.txt", b"whole")
         >>> _ = snapshots.commit(folder, {"epoch": 3})
         >>> [snapshot.about for snapshot in snapshots.newest_first()]
         [{'epoch': 3}]
@@ -101,6 +101,8 @@ class Snapshots:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._next: int | None = None
+        self._whole: list[Path] | None = None
+        self._discarded: list[Path] = []
 
     def begin(self) -> Path:
         """Make the folder of the next snapshot, for its files.
@@ -116,25 +118,35 @@ class Snapshots:
         self._next += 1
         return folder
 
-    def commit(self, folder: Path, about: Mapping[str, Any]) -> Snapshot:
-        """Make a folder a snapshot, with the files that are in it; they need not be synced.
+    def commit(self, folder: Path, about: Mapping[str, Any], *, written: Mapping[str, FileRecord] | None = None) -> Snapshot:
+        """Make a folder a snapshot, with the files that are in it, which are on the disk.
 
         Args:
             folder: What ``begin`` returned.
             about: What the snapshot is of, as JSON values.
+            written: What ``write_file`` returned, by the file's name; others are read.
 
         Raises:
             OSError: The system refuses, as on a full disk. What was there before is intact.
         """
-        manifest = Manifest(FORMAT, {path.name: _recorded(path) for path in sorted(folder.iterdir())}, dict(about))
-        atomic.write_bytes(folder / MANIFEST, [_encoded(manifest)])
+        known = written or {}
+        files = {name: known.get(name) or _recorded(folder / name) for name in sorted(os.listdir(folder))}  # noqa: PTH208  # as below
+        manifest = Manifest(FORMAT, files, dict(about))
+        temp = atomic.temp_beside(folder / MANIFEST)
+        write_file(temp, _sealed(msgspec.json.encode(manifest)))
+        temp.replace(folder / MANIFEST)
+        atomic.sync_folder(folder)
         atomic.sync_folder(self.root)
+        if self._whole is not None:
+            self._whole.append(folder)
         return Snapshot(folder, manifest)
 
     def discard(self, folder: Path) -> None:
-        """Delete a snapshot, or what would have become one. What cannot be deleted stays; the next writer tries it again."""
-        with suppress(OSError):
+        """Delete what does not become a snapshot. What cannot be deleted is tried again by ``keep``."""
+        try:
             _remove(folder)
+        except OSError:
+            self._discarded.append(folder)
 
     def newest_first(self) -> Iterator[Snapshot | Damaged]:
         """Yield what has a manifest, the newest first: each whole snapshot, and what is wrong with each that is not."""
@@ -148,21 +160,21 @@ class Snapshots:
                 yield exc
 
     def keep(self, kept: int) -> None:
-        """Delete all snapshots but the newest, and what became no snapshot before the newest did.
+        """Delete all snapshots but the newest; nothing that may still be written to is touched.
 
         Args:
             kept: How many are kept, 1 or more.
 
         Raises:
-            OSError: Something cannot be deleted.
+            OSError: Something cannot be deleted. It is tried again.
         """
-        seen = 0
-        for number in sorted(self._numbers(), reverse=True):
-            folder = self._folder(number)
-            exists = os.path.lexists(folder / MANIFEST)
-            seen += exists
-            if (exists and seen > kept) or (seen and not exists):  # what is newer than the newest is being written
-                _remove(folder)
+        if self._whole is None:
+            folders = [self._folder(number) for number in sorted(self._numbers())]
+            self._whole = [folder for folder in folders if os.path.lexists(folder / MANIFEST)]
+        for superfluous in (self._discarded, self._whole):
+            while len(superfluous) > (kept if superfluous is self._whole else 0):
+                _remove(superfluous[0])
+                del superfluous[0]
 
     def sweep(self) -> None:
         """Delete what writers that died have left. Nobody may be writing.
@@ -180,6 +192,7 @@ class Snapshots:
         Raises:
             OSError: Something cannot be deleted.
         """
+        self._whole = None
         for folder in map(self._folder, self._numbers()):
             _remove(folder)
 
@@ -236,17 +249,25 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def _encoded(manifest: Manifest) -> bytes:
-    return _sealed(msgspec.json.encode(manifest))
-
-
 def _sealed(body: bytes) -> bytes:
     return _HEAD % hashlib.sha256(body).hexdigest().encode() + body + b"}"
 
 
+def write_file(path: Path, data: bytes) -> FileRecord:
+    """Write a file of a snapshot, which no one reads before the snapshot is there, and return what its manifest says of it."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        done = 0
+        while done < len(data):
+            done += os.write(descriptor, data[done:] if done else data)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    return FileRecord(len(data), hashlib.sha256(data).hexdigest())
+
+
 def _recorded(path: Path) -> FileRecord:
     with open(path, "rb") as file:
-        os.fsync(file.fileno())
         return FileRecord(os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest())
 
 
@@ -268,7 +289,8 @@ def _fault(path: Path, record: FileRecord) -> str | None:
 
 def _remove(folder: Path) -> None:
     """Delete a snapshot, its manifest first: what is half deleted does not exist."""
-    (folder / MANIFEST).unlink(missing_ok=True)
-    for path in list(folder.iterdir()):
-        path.unlink(missing_ok=True)
-    folder.rmdir()
+    with suppress(FileNotFoundError):
+        names = os.listdir(folder)  # noqa: PTH208  # a Path for each takes the writing thread longer than the call
+        for name in sorted(names, key=lambda name: name != MANIFEST):
+            os.unlink(folder / name)  # noqa: PTH108
+        os.rmdir(folder)  # noqa: PTH106
