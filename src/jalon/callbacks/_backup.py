@@ -87,6 +87,7 @@ class BackupFolder:
         """
         atomic.make_folder(self.path)
         self._lock.acquire()
+        atomic.remove_leftovers(self.path / IDENTITY)
         with suppress(OSError):
             self.snapshots.sweep()
 

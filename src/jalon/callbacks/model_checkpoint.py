@@ -26,7 +26,7 @@ from jalon.core.monitor import Mode, Monitor
 from jalon.core.run import Best
 from jalon.core.trainer import Write
 from jalon.errors import ArgumentError, JalonWarning, MissingMetric, SaveFailed
-from jalon.store.atomic import make_folder, refuse_unwritable
+from jalon.store.atomic import make_folder, refuse_unwritable, remove_leftovers
 from jalon.store.retention import Saved, superfluous
 from jalon.store.writer import WRITER, Outcome
 
@@ -186,6 +186,7 @@ class ModelCheckpoint(MonitorCallback):
             raise ArgumentError(f"{who}: filepath {fault}. Received: {self.filepath!r}.")
         if self.run.is_main:
             refuse_unwritable(self._template.probe, who)
+            remove_leftovers(self._template.probe, same_suffix=bool(self._template.fields))
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Start afresh with another model; with the same one, go on."""

@@ -1,8 +1,13 @@
 """A file under its final name is whole: temp file beside it, fsync, rename, fsync of the folder.
 
-On Linux the new file is on the disk when a block of :func:`replacing` ends. What is weaker elsewhere: macOS hands the
-data to the drive, which may still hold them in its own memory when power fails; Windows cannot sync a folder, so that
-after a power cut the old file may be there in place of the new one. Whole it is everywhere.
+On Linux the new file is on the disk when a block of :func:`replacing` ends. On macOS too, where the file system can be told
+to have the drive write down what it holds in its own memory (``F_FULLFSYNC``); elsewhere there it may still hold it when
+power fails. Windows cannot sync a folder, so that after a power cut the old file may be there in place of the new one. Whole
+it is everywhere.
+
+Two processes are told apart by their numbers, which hold for one machine (and one container): let no two machines write the
+same file. Windows does not say which processes live; there an unfinished file is safe from :func:`remove_leftovers` for as
+long as it is open.
 """
 
 from __future__ import annotations
@@ -10,16 +15,41 @@ from __future__ import annotations
 import errno
 import itertools
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from jalon.errors import CheckpointError
 
+try:
+    from fcntl import F_FULLFSYNC, fcntl  # type: ignore[attr-defined,unused-ignore]
+except ImportError:  # not macOS
+    F_FULLFSYNC = None
+
 _BUFFER_BYTES = 1 << 20
+_PIECE_BYTES = 16 << 20
+_BLOCK = bytes(4096)
 _FOLDERS_SYNC = os.name != "nt"
 _CANNOT_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}
-_numbers = itertools.count()
+_FIRST_NUMBER = int.from_bytes(os.urandom(4), "big")  # in a container, the next process often has the same process number
+_numbers = itertools.count(_FIRST_NUMBER)
+_TEMP_NAME = re.compile(r"\.(?P<name>.+)\.tmp-(?P<pid>[0-9]+)-(?P<number>[0-9]+)(?:\D.*)?", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """Is a piece of a file that is known only when the pieces after it are written.
+
+    Args:
+        size: How many bytes it is.
+        content: Returns it; may wait.
+    """
+
+    size: int
+    content: Callable[[], bytes]
 
 
 @contextmanager
@@ -44,15 +74,21 @@ def replacing(path: Path) -> Iterator[Path]:
         >>> path.read_text()
         'whole'
     """
+    with _renaming_synced(path) as temp:
+        yield temp
+        _sync(temp, os.O_RDWR)
+
+
+@contextmanager
+def _renaming_synced(path: Path) -> Iterator[Path]:
+    """Do as ``replacing`` does, for a block that syncs the file itself."""
     target = Path(os.path.realpath(path)) if path.is_symlink() else path
     make_folder(target.parent)
     temp = temp_beside(target)
-    try:
+    with _removed_on_error(temp):
         yield temp
-    except BaseException:
-        temp.unlink(missing_ok=True)
-        raise
-    put_in_place(temp, target)
+        temp.replace(target)
+    sync_folder(target.parent)
 
 
 def put_in_place(temp: Path, target: Path) -> None:
@@ -65,28 +101,69 @@ def put_in_place(temp: Path, target: Path) -> None:
     Raises:
         OSError: The system refuses, as on a full disk.
     """
-    try:
+    with _removed_on_error(temp):
         _sync(temp, os.O_RDWR)
         temp.replace(target)
-    except BaseException:
-        temp.unlink(missing_ok=True)
-        raise
     sync_folder(target.parent)
 
 
-def write_bytes(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
+@contextmanager
+def _removed_on_error(temp: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            temp.unlink()
+        raise
+
+
+def write_bytes(path: Path, chunks: Iterable[bytes | memoryview | Late]) -> None:
     """Write a file from pieces, whole or not at all.
 
     Args:
         path: The final name.
-        chunks: What is written, in order. Small pieces are joined, large ones go to the system as they are.
+        chunks: What is written, in order. Small pieces are joined, large ones go to the system as they are, and those that
+            are late are asked for when all others are written.
 
     Raises:
         OSError: The system refuses, as on a full disk.
     """
-    with replacing(path) as temp, open(temp, "xb", buffering=_BUFFER_BYTES) as file:
-        for chunk in chunks:
-            file.write(chunk)
+    with _renaming_synced(path) as temp, open(temp, "xb", buffering=_BUFFER_BYTES) as file:
+        _write(file, chunks)
+        file.flush()
+        _sync_open(file.fileno())
+
+
+def _write(file: BinaryIO, chunks: Iterable[bytes | memoryview | Late]) -> None:
+    late, end, begun = [], 0, 0
+    for piece in _in_pieces(chunks):
+        if isinstance(piece, Late):
+            late.append((end, piece))
+            end += file.write(bytes(piece.size))
+            continue
+        end += file.write(piece)
+        if end - begun >= _PIECE_BYTES:
+            _begin_sync(file.fileno(), begun, end - begun)
+            begun = end
+    for start, piece in late:
+        file.seek(start)
+        file.write(piece.content())
+
+
+def _in_pieces(chunks: Iterable[bytes | memoryview | Late]) -> Iterator[bytes | memoryview | Late]:
+    for chunk in chunks:
+        if isinstance(chunk, Late) or len(chunk) <= _PIECE_BYTES:
+            yield chunk
+        else:
+            view = memoryview(chunk)
+            yield from (view[start : start + _PIECE_BYTES] for start in range(0, len(view), _PIECE_BYTES))
+
+
+def _begin_sync(descriptor: int, start: int, size: int) -> None:
+    """Let the disk begin with what it would otherwise get at the end."""
+    if hasattr(os, "posix_fadvise"):
+        with suppress(OSError):
+            os.posix_fadvise(descriptor, start, size, os.POSIX_FADV_DONTNEED)
 
 
 def make_folder(folder: Path) -> None:
@@ -99,7 +176,7 @@ def make_folder(folder: Path) -> None:
 
 
 def refuse_unwritable(path: Path, who: str) -> None:
-    """Refuse a path where no file can be put, by trying it with another file beside it.
+    """Refuse a path where no file can be put, by writing a block to another file beside it.
 
     Missing folders are made. What is at the path itself is not touched.
 
@@ -114,8 +191,13 @@ def refuse_unwritable(path: Path, who: str) -> None:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
         make_folder(path.parent)
-        with open(temp_beside(path), "xb") as probe:
-            Path(probe.name).unlink()
+        temp = temp_beside(path)
+        with _removed_on_error(temp):
+            with open(temp, "xb") as probe:
+                probe.write(_BLOCK)
+                probe.flush()
+                _sync_open(probe.fileno())
+            temp.unlink()
     except OSError as exc:
         raise CheckpointError(f"{who} cannot write {path}: {_explained(exc, path)}.") from exc
 
@@ -128,6 +210,7 @@ def _explained(exc: OSError, path: Path) -> str:
         errno.EISDIR: "; give the path of a file in it",
         errno.EROFS: "; choose a folder on a disk that can be written to",
         errno.ENOSPC: "; free space there or choose another disk",
+        errno.EDQUOT: "; free some of your quota there or choose another disk",
     }.get(exc.errno or 0, "; choose another folder or change its permissions")
     return f"{exc.strerror}{remedy}"
 
@@ -142,12 +225,59 @@ def temp_beside(path: Path, *, ending: str = "") -> Path:
     return path.with_name(f".{path.name}.tmp-{os.getpid()}-{next(_numbers)}{ending}")
 
 
+def remove_leftovers(path: Path, *, same_suffix: bool = False) -> None:
+    """Remove what processes that no longer live have left of files that they were writing.
+
+    The files are those of :func:`temp_beside`. A process that lives keeps its own. What cannot be removed stays.
+
+    Args:
+        path: A final name. Nothing need be there.
+        same_suffix: Also remove what was left of other files in its folder with the same suffix, where names are made from
+            a template. Defaults to ``False``.
+    """
+    target = Path(os.path.realpath(path))
+    own = range(_FIRST_NUMBER, next(_numbers))
+    with suppress(OSError):
+        for temp in list(target.parent.iterdir()):
+            found = _TEMP_NAME.fullmatch(temp.name)
+            if found is None or _is_kept(int(found["pid"]), int(found["number"]), own):
+                continue
+            if found["name"] == target.name or (same_suffix and Path(found["name"]).suffix == target.suffix):
+                with suppress(OSError):
+                    temp.unlink()
+
+
+def _is_kept(pid: int, number: int, own: range) -> bool:
+    """Return whether somebody may still be writing a file. What has this process's number may be from one before it."""
+    return number in own if pid == os.getpid() else _lives(pid)
+
+
+def _lives(pid: int) -> bool:
+    if os.name == "nt":
+        return False  # to ask there is to send Ctrl-C
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
+
+
 def _sync(path: Path, flags: int) -> None:
     descriptor = os.open(path, flags)
     try:
-        os.fsync(descriptor)
+        _sync_open(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _sync_open(descriptor: int) -> None:
+    if F_FULLFSYNC is not None:
+        with suppress(OSError):  # some file systems have no such call
+            fcntl(descriptor, F_FULLFSYNC)
+            return
+    os.fsync(descriptor)
 
 
 def sync_folder(folder: Path) -> None:

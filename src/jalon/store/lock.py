@@ -40,9 +40,8 @@ class FolderLock:
         >>> folder = Path(tempfile.mkdtemp())
         >>> lock = FolderLock(folder, who="BackupAndRestore")
         >>> lock.acquire()
-        >>> FolderLock(folder, who="BackupAndRestore").acquire()
-        Traceback (most recent call last):
-        jalon.errors.FolderInUse: BackupAndRestore: process ... is training in .... Wait for its end, stop it, or choose ...
+        >>> (folder / "lock").read_text() == str(os.getpid())
+        True
         >>> lock.release()
     """
 
@@ -57,21 +56,33 @@ class FolderLock:
 
         Raises:
             FolderInUse: Another writer has it, in this process or another one.
-            CheckpointError: The file cannot be opened.
+            CheckpointError: The file cannot be written.
         """
-        while self._descriptor is None:
-            descriptor = self._open()
-            try:
-                if not _lock(descriptor):
-                    raise FolderInUse(self.folder, _number_in(descriptor), who=self._who)
-                if self._is_the_file(descriptor):
-                    os.ftruncate(descriptor, 0)
-                    os.write(descriptor, str(os.getpid()).encode())
-                    self._descriptor = descriptor
-                    _held.add(self)
-            finally:
-                if self._descriptor is None:
-                    os.close(descriptor)
+        try:
+            while self._descriptor is None:
+                self._try()
+        except CheckpointError:
+            raise
+        except OSError as exc:
+            raise CheckpointError(
+                f"{self._who} cannot write {self.path}: {exc.strerror}. "
+                "Choose another folder, change its permissions or free space there."
+            ) from exc
+
+    def _try(self) -> None:
+        make_folder(self.folder)
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            if not _lock(descriptor):
+                raise FolderInUse(self.folder, _number_in(descriptor), who=self._who)
+            if self._is_the_file(descriptor):
+                os.ftruncate(descriptor, 0)
+                os.write(descriptor, str(os.getpid()).encode())
+                self._descriptor = descriptor
+                _held.add(self)
+        finally:
+            if self._descriptor is None:
+                os.close(descriptor)
 
     def release(self) -> None:
         """Leave the folder to the next one. May run twice."""
@@ -86,15 +97,6 @@ class FolderLock:
         _held.discard(self)
         if descriptor is not None:
             os.close(descriptor)
-
-    def _open(self) -> int:
-        try:
-            make_folder(self.folder)
-            return os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError as exc:
-            raise CheckpointError(
-                f"{self._who} cannot open {self.path}: {exc.strerror}. Choose another folder or change its permissions."
-            ) from exc
 
     def _is_the_file(self, descriptor: int) -> bool:
         """Return whether what was locked is still what has the name; the folder may have been removed meanwhile."""
@@ -144,7 +146,7 @@ else:
         """Lock an open file, and return whether nobody else had it."""
         os.lseek(descriptor, _FAR, os.SEEK_SET)
         try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         except OSError as exc:
             if exc.errno in _TAKEN:
                 return False

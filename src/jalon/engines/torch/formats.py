@@ -17,10 +17,13 @@ import math
 import re
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
+from threading import Thread
 from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
@@ -29,6 +32,7 @@ import torch
 from torch import Tensor
 
 from jalon._optional import require
+from jalon.engines.torch.host_copy import Entry, HostCopy, Layout, as_host_copy
 from jalon.errors import ArgumentError, CheckpointError, MissingPackage
 from jalon.store import atomic
 
@@ -38,10 +42,10 @@ RESERVED = "jalon:"
 """How names begin that are not those of weights."""
 
 _SMALL_BYTES = 1 << 20
-_PLAIN_TYPES = (torch.float32, torch.int64, torch.float64)
-"""Types whose numpy arrays give their bytes without a detour."""
+_DIGEST_BYTES = 64
 
-Chunks = Iterable[bytes | memoryview]
+Digest = bytes | atomic.Late
+Chunks = Iterable[bytes | memoryview | atomic.Late]
 Tensors = dict[str, Tensor]
 
 
@@ -78,8 +82,26 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         >>> list(read_checkpoint(path).weights), read_checkpoint(path).about
         (['weight', 'bias'], {'epoch': 4})
     """
+    _format_of(path)
+    outline, tensors = lay_out(checkpoint)
+    write_copy(path, outline, as_host_copy(tensors))
+
+
+def write_copy(path: Path, outline: Outline, copy: HostCopy) -> None:
+    """Write a checkpoint that was laid out, and whose tensors were copied, to a file that is either whole or not there.
+
+    Args:
+        path: Where to; its suffix names the format.
+        outline: What the checkpoint is.
+        copy: Its tensors.
+
+    Raises:
+        ArgumentError: An unknown suffix.
+        OSError: The system refuses, as on a full disk. The old file is intact.
+    """
     encode, _ = _format_of(path)
-    atomic.write_bytes(path, encode(_take_apart(checkpoint)))
+    with _digest(_text_of(outline, copy.layout), copy) as digest:
+        atomic.write_bytes(path, encode(outline, copy, digest))
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -111,13 +133,62 @@ class Refused(Exception):
 # ---- the parts that every format holds -------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class _Parts:
-    content: dict[str, Any]
-    text: str
-    tensors: Tensors
-    data: dict[str, memoryview]
-    sha256: str
+@dataclass(frozen=True)
+class Outline:
+    """Says what a checkpoint is, except for its tensors.
+
+    Args:
+        about: What was told of it, as JSON text.
+        optimizer: How the optimizer's state is put together from tensors, as JSON values.
+    """
+
+    about: str
+    optimizer: Any
+
+    @cached_property
+    def front(self) -> str:
+        """The description's text, up to where it says which tensors there are."""
+        return f'{{"format": {FORMAT}, "about": {self.about}, "optimizer": {json.dumps(self.optimizer)}, "tensors": '
+
+
+@dataclass(frozen=True, slots=True)
+class _Texts:
+    """Is what a layout adds to the texts of every file that has it."""
+
+    tensors: bytes
+    tensors_in_quotes: bytes
+    safetensors: bytes
+
+
+@lru_cache(maxsize=32)
+def _texts(layout: Layout) -> _Texts:
+    tensors = json.dumps({name: [str(dtype).removeprefix("torch."), list(shape)] for name, dtype, shape in layout.entries})
+    header = {name: _safetensors_entry(name, dtype, shape, layout) for name, dtype, shape in layout.entries}
+    return _Texts(f"{tensors}}}".encode(), _quoted(f"{tensors}}}"), json.dumps(header)[1:].encode())
+
+
+def _text_of(outline: Outline, layout: Layout) -> bytes:
+    return outline.front.encode() + _texts(layout).tensors
+
+
+def _quoted(text: str) -> bytes:
+    """Return a text as it stands between the quotes of a JSON string."""
+    return json.dumps(text)[1:-1].encode()
+
+
+def lay_out(checkpoint: Checkpoint) -> tuple[Outline, Tensors]:
+    """Return what a checkpoint is, and all its tensors by name. They are the checkpoint's own.
+
+    Raises:
+        ArgumentError: Something in it is neither a dense tensor nor plain data.
+    """
+    tensors: Tensors = {}
+    for name, value in checkpoint.weights.items():
+        if name.startswith(RESERVED):
+            raise ArgumentError(f"The weight {name!r} cannot be saved: names that begin with {RESERVED!r} are jalon's own.")
+        tensors[name] = _dense(value, name)
+    optimizer = None if checkpoint.optimizer is None else _described(checkpoint.optimizer, f"{RESERVED}optimizer", tensors)
+    return Outline(_json_text(checkpoint.about), optimizer), tensors
 
 
 def describe(checkpoint: Checkpoint) -> tuple[dict[str, Any], Tensors]:
@@ -126,18 +197,10 @@ def describe(checkpoint: Checkpoint) -> tuple[dict[str, Any], Tensors]:
     Raises:
         ArgumentError: Something in it is neither a dense tensor nor plain data.
     """
-    for name in checkpoint.weights:
-        if name.startswith(RESERVED):
-            raise ArgumentError(f"The weight {name!r} cannot be saved: names that begin with {RESERVED!r} are jalon's own.")
-    tensors = {name: _on_host(value, name) for name, value in checkpoint.weights.items()}
-    optimizer = None if checkpoint.optimizer is None else _described(checkpoint.optimizer, f"{RESERVED}optimizer", tensors)
-    content = {
-        "format": FORMAT,
-        "about": _plain_json(checkpoint.about),
-        "optimizer": optimizer,
-        "tensors": {name: [str(value.dtype).removeprefix("torch."), list(value.shape)] for name, value in tensors.items()},
-    }
-    return content, tensors
+    outline, tensors = lay_out(checkpoint)
+    copy = as_host_copy(tensors)
+    content: dict[str, Any] = json.loads(_text_of(outline, copy.layout))
+    return content, copy.tensors
 
 
 def as_described(content: Mapping[str, Any], stored: Mapping[str, Tensor]) -> Tensors:
@@ -152,20 +215,13 @@ def assemble(content: Mapping[str, Any], tensors: Tensors) -> Checkpoint:
     return Checkpoint(weights, optimizer, content["about"])
 
 
-def _take_apart(checkpoint: Checkpoint) -> _Parts:
-    content, tensors = describe(checkpoint)
-    text = json.dumps(content)
-    data = {name: _bytes_of(value) for name, value in tensors.items()}
-    return _Parts(content, text, tensors, data, _sha256(text, data.values()))
-
-
 def _put_together(text: str, sha256: str, stored: Tensors) -> Checkpoint:
     """Return what a file holds, from its text and its tensors, whatever type and shape it stores them in."""
     content = parse_description(text)
     if content["tensors"].keys() != stored.keys():
         raise Refused("is damaged: its tensors are not those that it lists")
     tensors = as_described(content, stored)
-    if _sha256(text, map(_bytes_of, tensors.values())) != sha256:
+    if _sha256(text.encode(), as_host_copy(tensors).data) != sha256.encode():
         raise Refused("is damaged: its content does not have the checksum that was saved with it")
     return assemble(content, tensors)
 
@@ -186,11 +242,37 @@ def _refuse_newer(version: int) -> None:
         raise Refused(f"was written by a newer jalon (format {version}; this one reads {FORMAT}). Install a newer one")
 
 
-def _sha256(text: str, data: Iterable[memoryview]) -> str:
-    digest = hashlib.sha256(text.encode())
+@contextmanager
+def _digest(text: bytes, copy: HostCopy) -> Iterator[Digest]:
+    """Compute the checksum of a file, that of a large one in another thread while the block writes the file."""
+    if copy.layout.nbytes < _SMALL_BYTES:
+        yield _sha256(text, copy.data)
+        return
+    outcome: Future[bytes] = Future()
+    thread = Thread(target=_fulfil, args=(outcome, text, copy.data), name="jalon-digest")
+    try:
+        thread.start()
+    except RuntimeError:  # there are no more to be had, or Python 3.12 is about to end
+        _fulfil(outcome, text, copy.data)
+    try:
+        yield atomic.Late(_DIGEST_BYTES, outcome.result)
+    finally:
+        if thread.is_alive():
+            thread.join()
+
+
+def _fulfil(outcome: Future[bytes], text: bytes, data: Sequence[memoryview]) -> None:
+    try:
+        outcome.set_result(_sha256(text, data))
+    except BaseException as exc:  # noqa: BLE001  # whoever asks for the result raises it
+        outcome.set_exception(exc)
+
+
+def _sha256(text: bytes, data: Iterable[memoryview]) -> bytes:
+    digest = hashlib.sha256(text)
     for one in _in_large_pieces(data):
         digest.update(one)
-    return digest.hexdigest()
+    return digest.hexdigest().encode()
 
 
 def _in_large_pieces(data: Iterable[memoryview]) -> Iterator[bytes | memoryview]:
@@ -206,22 +288,11 @@ def _in_large_pieces(data: Iterable[memoryview]) -> Iterator[bytes | memoryview]
     yield bytes(small)
 
 
-def _on_host(value: Any, name: str) -> Tensor:
-    if not isinstance(value, Tensor) or value.layout is not torch.strided or value.is_quantized or value.is_meta:
-        what = f"a {value.layout} tensor" if isinstance(value, Tensor) else f"a {type(value).__name__}"
-        raise ArgumentError(f"{name!r} cannot be saved: it is {what}. Weights are saved as dense tensors with values.")
-    if value.is_cpu and value.is_contiguous() and value.numel() != 1 and not (value.is_conj() or value.is_neg()):
-        return value.detach() if value.requires_grad else value
-    host = value.detach().resolve_conj().resolve_neg().cpu().contiguous()
-    if host.numel() == 1:
-        return host.reshape(()).reshape(host.shape)  # a single value is contiguous at any stride, and torch minds the stride
-    return host
-
-
-def _bytes_of(value: Tensor) -> memoryview:
-    if value.ndim and value.dtype in _PLAIN_TYPES and value.numel():
-        return value.numpy().data.cast("B")
-    return value.reshape(-1).view(torch.uint8).numpy().data
+def _dense(value: Any, name: str) -> Tensor:
+    if isinstance(value, Tensor) and value.layout is torch.strided and not (value.is_quantized or value.is_meta):
+        return value
+    what = f"a {value.layout} tensor" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+    raise ArgumentError(f"{name!r} cannot be saved: it is {what}. Weights are saved as dense tensors with values.")
 
 
 def _shaped(value: Tensor, dtype_name: str, shape: list[int]) -> Tensor:
@@ -235,24 +306,23 @@ def _shaped(value: Tensor, dtype_name: str, shape: list[int]) -> Tensor:
     return value.reshape(shape)
 
 
-def _plain_json(about: Mapping[str, Any]) -> dict[str, Any]:
+def _json_text(about: Mapping[str, Any]) -> str:
     try:
-        plain: dict[str, Any] = json.loads(json.dumps(about))
+        return json.dumps(about)
     except (TypeError, ValueError) as exc:
         raise ArgumentError(f"What is told about a checkpoint must be JSON values: {exc}. Received: {about!r}.") from exc
-    return plain
 
 
 def _described(value: Any, name: str, tensors: Tensors) -> Any:
     """Return an optimizer's state as JSON and lay its tensors aside. A JSON object has one key, the kind of its content."""
-    if type(value) in (int, str, bool):
+    if value is None or type(value) in (int, str, bool):
         return value
     if isinstance(value, Tensor):
         while name in tensors:
             name += "'"
-        tensors[name] = _on_host(value, name)
+        tensors[name] = _dense(value, name)
         return {"tensor": name}
-    if isinstance(value, Mapping):
+    if isinstance(value, (dict, Mapping)):  # to ask for a dict first is what takes least
         return {
             "dict": [[_described(key, name, tensors), _described(one, f"{name}/{key}", tensors)] for key, one in value.items()]
         }
@@ -268,9 +338,7 @@ def _described_scalar(value: Any, name: str) -> Any:
     for kind in (bool, int, str):
         if isinstance(value, kind):
             return kind(value)
-    if value is not None:
-        raise ArgumentError(f"{name!r} cannot be saved: it is a {type(value).__name__}, neither a tensor nor plain data.")
-    return None
+    raise ArgumentError(f"{name!r} cannot be saved: it is a {type(value).__name__}, neither a tensor nor plain data.")
 
 
 def _restored(value: Any, tensors: Tensors) -> Any:
@@ -310,19 +378,19 @@ _SAFETENSORS_TYPES = {
 }
 
 
-def _encode_safetensors(parts: _Parts) -> Chunks:
-    """Return header and tensors, those of the widest type first, so that each lies where its type may lie."""
-    placed = sorted(parts.tensors.items(), key=lambda item: -item[1].element_size())
-    ends = list(itertools.accumulate((value.nbytes for _, value in placed), initial=0))
-    places = {name: [ends[at], ends[at + 1]] for at, (name, _) in enumerate(placed)}
-    header: dict[str, Any] = {"__metadata__": {"format": "pt", "jalon": parts.text, "sha256": parts.sha256}}
-    for name, value in parts.tensors.items():
-        kind = _SAFETENSORS_TYPES.get(value.dtype)
-        shape = list(value.shape) if kind else [value.nbytes]
-        header[name] = {"dtype": kind or "U8", "shape": shape, "data_offsets": places[name]}
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    return [len(text).to_bytes(8, "little"), text, *(parts.data[name] for name, _ in placed)]
+def _safetensors_entry(name: str, dtype: torch.dtype, shape: torch.Size, layout: Layout) -> dict[str, Any]:
+    start, end = layout.places[name]
+    kind = _SAFETENSORS_TYPES.get(dtype)
+    return {"dtype": kind or "U8", "shape": list(shape) if kind else [end - start], "data_offsets": [start, end]}
+
+
+def _encode_safetensors(outline: Outline, copy: HostCopy, digest: Digest) -> Chunks:
+    texts = _texts(copy.layout)
+    note = b'{"__metadata__": {"format": "pt", "jalon": "' + _quoted(outline.front) + texts.tensors_in_quotes + b'", "sha256": "'
+    rest = (b'"}, ' if copy.tensors else b'"}') + texts.safetensors
+    size = len(note) + _DIGEST_BYTES + len(rest)
+    padding = -size % 8
+    return [(size + padding).to_bytes(8, "little") + note, digest, rest + b" " * padding, *copy.data]
 
 
 def _read_safetensors(file: BinaryIO) -> Checkpoint:
@@ -355,26 +423,27 @@ _H5_NOTE = {"jalon": f"{RESERVED}description", "sha256": f"{RESERVED}sha256"}
 _H5_PAGE = 512
 """The text is filled up to a multiple of so many bytes, so that its length seldom changes between two saves."""
 
-Layout = tuple[tuple[str, str, tuple[int, ...]], ...]
+H5Layout = tuple[tuple[str, str, tuple[int, ...]], ...]
 
 
-def _encode_h5(parts: _Parts) -> Chunks:
-    text = parts.text.encode()
-    texts = {_H5_NOTE["jalon"]: text + b" " * (-len(text) % _H5_PAGE), _H5_NOTE["sha256"]: parts.sha256.encode()}
-    layout = (*map(_h5_entry, parts.tensors.items()), *((name, "uint8", (len(value),)) for name, value in texts.items()))
-    content = texts | parts.data
+def _encode_h5(outline: Outline, copy: HostCopy, digest: Digest) -> Chunks:
+    text = _text_of(outline, copy.layout)
+    text += b" " * (-len(text) % _H5_PAGE)
+    content: dict[str, bytes | memoryview | atomic.Late] = {_H5_NOTE["jalon"]: text, _H5_NOTE["sha256"]: digest, **copy.parts}
+    sizes = {_H5_NOTE["jalon"]: len(text), _H5_NOTE["sha256"]: _DIGEST_BYTES}
+    layout = (*map(_h5_entry, copy.layout.entries), *((name, "uint8", (size,)) for name, size in sizes.items()))
     frame, tail = _h5_frame(layout)
     return [*itertools.chain.from_iterable((before, content[name]) for before, name in frame), tail]
 
 
-def _h5_entry(item: tuple[str, Tensor]) -> tuple[str, str, tuple[int, ...]]:
-    name, value = item
-    kind = _H5_TYPES.get(value.dtype)
-    return (name, kind, tuple(value.shape)) if kind else (name, "uint8", (value.nbytes,))
+def _h5_entry(entry: Entry) -> tuple[str, str, tuple[int, ...]]:
+    name, dtype, shape = entry
+    kind = _H5_TYPES.get(dtype)
+    return (name, kind, tuple(shape)) if kind else (name, "uint8", (dtype.itemsize * shape.numel(),))
 
 
 @lru_cache(maxsize=4)
-def _h5_frame(layout: Layout) -> tuple[list[tuple[bytes, str]], bytes]:
+def _h5_frame(layout: H5Layout) -> tuple[list[tuple[bytes, str]], bytes]:
     """Return what an HDF5 file of this layout has between its arrays: before each, and after the last.
 
     To describe an array takes HDF5 longer than to write a small one. The description is the same at every save, so it is
@@ -443,16 +512,17 @@ def _h5_values(name: str, dataset: Any, file_size: int) -> Tensor:
 # ---- .pt -------------------------------------------------------------------------------------------------------------
 
 
-def _encode_pt(parts: _Parts) -> Chunks:
+def _encode_pt(outline: Outline, copy: HostCopy, digest: Digest) -> Chunks:
     """Return what ``torch.save`` makes of it: the plain state dict, or a dict of it and the optimizer's."""
-    tensors = _compact(parts.tensors)
+    tensors = _compact(copy.tensors)
     weights = OrderedDict((name, value) for name, value in tensors.items() if not name.startswith(RESERVED))
-    note = {"format": FORMAT, "about": parts.content["about"], "sha256": parts.sha256}
-    if parts.content["optimizer"] is None:
+    sha256 = digest if isinstance(digest, bytes) else digest.content()
+    note = {"format": FORMAT, "about": json.loads(outline.about), "sha256": sha256.decode()}
+    if outline.optimizer is None:
         vars(weights)["jalon"] = note  # an attribute, as torch's own _metadata: whoever loads the weights does not see it
         payload: dict[str, Any] = weights
     else:
-        optimizer = _restored(parts.content["optimizer"], tensors)
+        optimizer = _restored(outline.optimizer, tensors)
         payload = {"model_state_dict": weights, "optimizer_state_dict": optimizer, "jalon": note}
     buffer = io.BytesIO()
     torch.save(payload, buffer)
@@ -477,8 +547,9 @@ def _read_pt(file: BinaryIO) -> Checkpoint:
         _check_zip(file)
         return Checkpoint(weights, optimizer)
     _refuse_newer(note["format"])
-    parts = _take_apart(Checkpoint(weights, optimizer, note["about"]))
-    return _put_together(parts.text, note["sha256"], parts.tensors)
+    outline, tensors = lay_out(Checkpoint(weights, optimizer, note["about"]))
+    copy = as_host_copy(tensors)
+    return _put_together(_text_of(outline, copy.layout).decode(), note["sha256"], copy.tensors)
 
 
 def _sorted_out(payload: Any) -> tuple[Tensors, dict[Any, Any] | None, dict[str, Any] | None]:
@@ -509,7 +580,7 @@ def _check_zip(file: BinaryIO) -> None:
 
 # ---- which is which --------------------------------------------------------------------------------------------------
 
-_Format = tuple[Callable[[_Parts], Chunks], Callable[[BinaryIO], Checkpoint]]
+_Format = tuple[Callable[[Outline, HostCopy, Digest], Chunks], Callable[[BinaryIO], Checkpoint]]
 _FORMATS: dict[str, _Format] = {
     ".safetensors": (_encode_safetensors, _read_safetensors),
     ".h5": (_encode_h5, _read_h5),

@@ -72,6 +72,7 @@ class Model:
         self._accumulated = 0
         self._parameters: list[nn.Parameter] = []
         self._call = ModuleCall(module)
+        self._inputs: Any = None
         self._metrics_names: list[str] = []
         self._tracker: Tracker
         self._adapter = TorchAdapter(self)
@@ -435,6 +436,11 @@ class Model:
         return self._averages is not None
 
     @property
+    def example_inputs(self) -> Any:
+        """Two rows of the first batch that the model was built with, as it saw them; ``None`` before that."""
+        return self._inputs
+
+    @property
     def is_compiled(self) -> bool:
         """Whether there is an optimizer."""
         return self._optimizer is not None
@@ -579,6 +585,7 @@ class Model:
         """
         objective = self._compiled("build")
         outputs = self._tried(data[0])
+        self._inputs = map_leaves(_two_rows, data[0])
         if self._optimizer is None:
             self._build_optimizer()
         if self.reports_its_own_metrics and not (len(data) > 1 and objective.has_loss):
@@ -757,6 +764,10 @@ def _validation_plan(frequency: int | Collection[int]) -> Callable[[int], bool]:
     raise ArgumentError(
         f"Model.fit: validation_freq must be a positive whole number or epochs counted from 1. Received: {frequency!r}."
     )
+
+
+def _two_rows(value: Tensor) -> Tensor:
+    return torch.cat([value[:1], value[-1:]]).detach()
 
 
 def _widened(value: Any) -> Any:

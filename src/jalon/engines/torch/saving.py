@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -15,11 +17,15 @@ from jalon import callbacks
 from jalon.core.trainer import Write
 from jalon.core.transform import Transform
 from jalon.engines.torch import orbax
-from jalon.engines.torch.formats import Checkpoint, read_checkpoint, write_checkpoint
+from jalon.engines.torch.formats import Checkpoint, Outline, lay_out, read_checkpoint, write_checkpoint, write_copy
+from jalon.engines.torch.host_copy import HostCopies, HostCopy
 from jalon.errors import ArgumentError, CheckpointError, CheckpointMismatch
 
 if TYPE_CHECKING:
     from jalon.engines.torch.model import Model
+
+_copies: WeakKeyDictionary[Model, HostCopies] = WeakKeyDictionary()
+"""The host memory that copies of a model are made in, for as long as there is the model."""
 
 
 def freeze(model: Model, path: Path, *, weights_only: bool, about: Mapping[str, Any]) -> Write:
@@ -31,9 +37,24 @@ def freeze(model: Model, path: Path, *, weights_only: bool, about: Mapping[str, 
         weights_only: Leave out the optimizer's state.
         about: JSON values to store beside the weights.
     """
-    now = content(model, weights_only=weights_only, about=about)
-    checkpoint = Checkpoint(_copied(now.weights), _copied(now.optimizer), now.about)
-    return partial(write_checkpoint, path, checkpoint)
+    outline, tensors = lay_out(content(model, weights_only=weights_only, about=about))
+    return partial(_write, path, outline, _copies.setdefault(model, HostCopies()).of(tensors))
+
+
+def write(model: Model, path: Path, *, weights_only: bool) -> None:
+    """Write a model as it is now to a file that is either whole or not there; nothing may change it meanwhile.
+
+    Args:
+        model: The model.
+        path: The file.
+        weights_only: Leave out the optimizer's state.
+    """
+    write_checkpoint(path, content(model, weights_only=weights_only, about={}))
+
+
+def _write(path: Path, outline: Outline, copied: AbstractContextManager[HostCopy]) -> None:
+    with copied as copy:
+        write_copy(path, outline, copy)
 
 
 def content(model: Model, *, weights_only: bool, about: Mapping[str, Any]) -> Checkpoint:
@@ -110,17 +131,6 @@ def put_weights(module: nn.Module, weights: list[Any]) -> None:
             raise ArgumentError(f"set_weights: {name} has shape {tuple(value.shape)}. Received: {np.shape(given)}.")
     for value, given in zip(own.values(), weights, strict=True):
         value.copy_(torch.as_tensor(np.asarray(given)))
-
-
-def _copied(value: Any) -> Any:
-    """Return a state of its own, on the host: its tensors, dicts and lists do not change with the model."""
-    if isinstance(value, Tensor):
-        return value.detach().clone() if value.device.type == "cpu" else value.detach().cpu()
-    if isinstance(value, Mapping):
-        return {key: _copied(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(map(_copied, value))
-    return value
 
 
 def _described(transform: Transform) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from jalon.core.transform import Batch
-from jalon.engines.torch import randomness
+from jalon.engines.torch import randomness, workers
 from jalon.engines.torch.structures import leaves, map_leaves, rows_of
 from jalon.errors import DataError
 
@@ -225,7 +225,7 @@ class LoaderSource(Source):
     def _open(self) -> Iterator[Any]:
         generators = randomness.generators_of(self._batches)
         self._begun_at = {"random": randomness.random_state(), "generators": randomness.generator_states(generators)}
-        return iter(self._batches)
+        return workers.opened(self._batches)
 
     def _counted(self, batch: Batch) -> Batch:
         self._done += 1
