@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import gc
 import inspect
 import io
@@ -16,6 +17,7 @@ import torch
 from jalon import Callback, CallbackList, Run
 from jalon.callbacks import CSVLogger, EarlyStopping, LambdaCallback
 from jalon.errors import ArgumentError, CallbackDegraded, MissingMetric
+from jalon.store import plain
 from jalon.testing import FakeModel, FakeTrainer, play
 
 SCRIPT = [
@@ -369,3 +371,151 @@ def test_a_csv_reader_reads_the_brackets(path):
     play(CSVLogger(path), [{"m": [1, 2], "loss": 0.5}])
 
     assert [["epoch", "loss", "m"], ["0", "0.5", '"[1, 2]"']] == list(csv.reader(io.StringIO(text_of(path))))
+
+
+# ---- after a resume --------------------------------------------------------------------------------------------------------
+
+
+def start(logger, *, resumed=False, rank=0):
+    """A training of a run that can be gone on with, as far as the state of it goes; it is not ended."""
+    trainer = FakeTrainer()
+    run = Run(trainer, rank=rank)
+    run.id, run.resumed = "run", resumed
+    told = CallbackList(logger)
+    told.begin(run, FakeModel(trainer, run), {})
+    told.validate()
+    told.on_train_begin()
+    return told
+
+
+LONGER = [{"loss": 1.0}, {"loss": 0.5}, {"loss": 0.25, "f1": 0.5}, {"loss": 0.125, "a": 1.0, "f1": 0.75}, {"loss": 0.0625}]
+
+
+def killed(path, kept, done, **options):
+    """Write rows up to one epoch, with the state as it was at an earlier one, and end as by a kill."""
+    told = start(CSVLogger(path, **options))
+    for epoch, logs in enumerate(LONGER[:done]):
+        if epoch == kept:
+            state = told.state_dict()
+        told.on_epoch_end(epoch, logs)
+    if done == kept:
+        state = told.state_dict()
+    told.callbacks[0].close()
+    return plain.decode(plain.encode(state))
+
+
+def gone_on(path, state, kept, **options):
+    """Go on from a state to the end."""
+    told = start(CSVLogger(path, **options), resumed=True)
+    told.load_state_dict(state)
+    for epoch, logs in enumerate(LONGER[kept:], kept):
+        told.on_epoch_end(epoch, logs)
+    told.on_train_end()
+
+
+@pytest.mark.parametrize("append", [False, True])
+@pytest.mark.parametrize(("kept", "done"), [(kept, done) for done in range(6) for kept in range(done + 1)])
+def test_a_resumed_training_has_every_row_once(tmp_path, kept, done, append):
+    """Wherever it was backed up and killed, with new columns in between, the file is that of an uninterrupted training."""
+    whole, path = tmp_path / "whole.log", tmp_path / "training.log"
+    for each in (whole, path):
+        each.write_bytes(b"epoch,loss\r\n0,9.0\r\n")
+    gone_on(whole, killed(whole, 0, 0, append=append), 0, append=append)
+    state = killed(path, kept, done, append=append)
+    with open(path, "ab") as file:
+        file.write(b"7,0.")
+    path.with_name(f".{path.name}.4711.tmp").write_bytes(b"epoch,loss,f1\r\n0,")
+
+    gone_on(path, state, kept, append=append)
+
+    assert text_of(whole) == text_of(path)
+    assert ["training.log", "whole.log"] == sorted(file.name for file in tmp_path.iterdir())
+
+
+def test_a_new_run_begins_the_file_anew(path):
+    """A start that was killed before its first backup leaves no rows for the next one."""
+    killed(path, 0, 3)
+    told = start(CSVLogger(path))
+    told.on_epoch_end(0, {"loss": 1.0})
+    told.on_train_end()
+
+    assert "epoch,loss\r\n0,1.0\r\n" == text_of(path)
+
+
+def test_more_epochs_after_the_end(path):
+    """The state after the end of training is that of its last row, so that more epochs go on below it."""
+    told = start(CSVLogger(path))
+    told.on_epoch_end(0, {"loss": 1.0})
+    told.on_train_end()
+    state, growing = told.state_dict(), list(told.callbacks[0].growing_files())
+    gone_on(path, state, 4)
+
+    assert [path] == growing
+    assert "epoch,loss\r\n0,1.0\r\n4,0.0625\r\n" == text_of(path)
+
+
+def test_a_file_that_is_gone_is_told(path):
+    """Where somebody deleted the file, a warning says what is missing, and training goes on with a new one."""
+    state = killed(path, 3, 4)
+    path.unlink()
+
+    with pytest.warns(CallbackDegraded, match=r"training\.log does not hold the 3 rows that were written .*Training goes on"):
+        gone_on(path, state, 3)
+
+    assert "epoch,a,f1,loss\r\n3,1.0,0.75,0.125\r\n4,NA,NA,0.0625\r\n" == text_of(path)
+
+
+def test_a_file_that_cannot_be_cut_is_told(path, monkeypatch):
+    """Where the file cannot be cut back, a warning says so, and training goes on."""
+    state = killed(path, 2, 4)
+    monkeypatch.setattr("os.fsync", refuse)
+
+    with pytest.warns(CallbackDegraded, match=r"could not be cut back to the backup: .*No space left.*may be there twice"):
+        gone_on(path, state, 2)
+
+    assert 8 == text_of(path).count("\r\n")
+
+
+def refuse(*args):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_the_state_of_a_process_that_writes_nothing(path):
+    """Of several processes those that write nothing have no state, and take another's without touching the file."""
+    state = killed(path, 1, 2)
+    told = start(CSVLogger(path), resumed=True, rank=1)
+    there = text_of(path)
+    empty = told.state_dict()
+    told.load_state_dict(state)
+
+    assert {"CSVLogger": {}} == empty
+    assert [] == list(told.callbacks[0].growing_files())
+    assert there == text_of(path)
+
+
+def test_a_state_without_a_run_to_go_on_with(path):
+    """Under a loop that resumes nothing, a state is taken and the file stays begun anew."""
+    state = killed(path, 2, 2)
+    play(CSVLogger(path), LONGER[2:3], first_epoch=2, state=state)
+
+    assert "epoch,f1,loss\r\n2,0.5,0.25\r\n" == text_of(path)
+
+
+def test_a_loop_that_gives_no_state_back(path):
+    """Under a loop that goes on with a run but gives no state back, append alone decides whether rows stay."""
+    for append in (False, False, True):
+        logger = CSVLogger(path, append=append)
+        run = Run(FakeTrainer())
+        run.id, run.resumed = "run", True
+        logger.set_run(run)
+        logger.on_train_begin()
+        logger.on_epoch_end(0, {"loss": 1.0})
+        logger.on_train_end()
+
+    assert "epoch,loss\r\n0,1.0\r\n0,1.0\r\n" == text_of(path)
+
+
+def test_a_device_is_no_file_to_go_on_with():
+    """With append=True, what is no file is written to and not read."""
+    with pytest.warns(CallbackDegraded, match="No space left"):
+        play(CSVLogger("/dev/full", append=True), SCRIPT)

@@ -1,5 +1,7 @@
+import errno
 import json
 import math
+import os
 import resource
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +13,9 @@ import pytest
 from google.protobuf import text_format
 from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.graph_pb2 import GraphDef
 from tensorboard.context import RequestContext
 from tensorboard.plugins.base_plugin import TBContext
@@ -25,6 +29,8 @@ from jalon.core.trainer import Embedding, Graph, TrainerAdapter
 from jalon.errors import ArgumentError, CallbackDegraded, OlderSpelling
 from jalon.sinks.graph_def import Node, graph_def
 from jalon.sinks.profile import Profile
+from jalon.sinks.tfevents import HEAD_BYTES
+from jalon.store import atomic, plain
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # html5lib, within TensorBoard
@@ -654,10 +660,6 @@ class TestFiles:
         """The run knows where the files are."""
         assert {"TensorBoard": tmp_path} == Loop(TensorBoard(tmp_path)).fit(1).run.files
 
-    def test_no_state(self, tmp_path):
-        """There is nothing to save: the steps are the run's."""
-        assert {} == TensorBoard(tmp_path).state_dict()
-
     def test_folder_lost(self, tmp_path):
         """A folder that goes bad while training runs is warned of once, and training goes on."""
         loop = Loop(TensorBoard(tmp_path / "logs"))
@@ -683,6 +685,332 @@ class TestFiles:
         loop.callbacks.on_train_end()
 
         assert [(1, 1.0)] == scalars(tmp_path / "logs/train")["epoch_loss"]
+
+
+def resumable(loop, *, resumed=False):
+    """Make a loop's run one that can be gone on with."""
+    loop.run.id, loop.run.resumed = "run", resumed
+    return loop
+
+
+def go_on(loop, state):
+    """Begin a loop that goes on from a state, as a backup has kept it."""
+    resumable(loop, resumed=True)
+    loop.callbacks.on_train_begin()
+    loop.callbacks.load_state_dict(plain.decode(plain.encode(state)))
+    return loop
+
+
+def kill(loop):
+    """End as by a kill: what is held back is lost."""
+    for writer in loop.callbacks.callbacks[0]._writers.values():
+        writer._buffer.clear()
+    loop.callbacks.callbacks[0].close()
+
+
+def curve(folder, tag="epoch_loss"):
+    """The steps of a curve in all files of a folder together, in the order in which they stand there."""
+    read = [event for path in files(folder) for event in RawEventFileLoader(str(path)).Load()]
+    return [event.step for event in map(Event.FromString, read) for value in event.summary.value if value.tag == tag]
+
+
+class TestResume:
+    def test_plain_state(self, tmp_path):
+        """The state is small and plain, and does not grow with what was written."""
+        loop = resumable(Loop(TensorBoard(tmp_path, update_freq="batch")))
+        empty = loop.callbacks.state_dict()
+        loop.callbacks.on_train_begin()
+        loop.epoch(0)
+        state = loop.callbacks.state_dict()["TensorBoard"]
+        kill(loop)
+        sizes = {path.parent.name: path.stat().st_size - HEAD_BYTES for path in files(tmp_path)}
+
+        assert {"files": {}, "held": {}, "profiler": {"number": 0, "due": False}, "epoch": None} == empty["TensorBoard"]
+        assert {**empty["TensorBoard"], "files": sizes} == json.loads(json.dumps(state))
+
+    def test_state_without_a_run_to_go_on_with(self, tmp_path):
+        """Under a loop that resumes nothing the files have no part in the state, and are named as ever."""
+        loop = Loop(TensorBoard(tmp_path, update_freq="batch")).fit(1)
+        before = files(tmp_path)
+        state = loop.callbacks.state_dict()
+        again = Loop(TensorBoard(tmp_path))
+        again.callbacks.load_state_dict(state)
+
+        assert {} == state["TensorBoard"]["files"]
+        assert before == files(tmp_path)
+        assert all(path.name.endswith(".0.v2") for path in before)
+
+    def test_growing_files(self, tmp_path):
+        """The files that the state tells of are known, also after the end of training."""
+        callback = TensorBoard(tmp_path)
+        nothing = list(callback.growing_files())
+        resumable(Loop(callback)).fit(1)
+
+        assert [] == nothing
+        assert files(tmp_path) == sorted(callback.growing_files())
+
+    def test_more_epochs_after_the_end(self, tmp_path):
+        """The state after the end of training is that of all records, and more epochs go on in the same files."""
+        loop = resumable(Loop(TensorBoard(tmp_path))).fit(2)
+        there = files(tmp_path)
+        again = go_on(Loop(TensorBoard(tmp_path)), loop.callbacks.state_dict())
+        again.epoch(2)
+        again.callbacks.on_train_end()
+
+        assert there == files(tmp_path)
+        assert [0, 1, 2] == curve(tmp_path / "train")
+
+    def test_end_on_a_full_disk(self, tmp_path):
+        """What a full disk refuses at the end of training is in the state, and written by whoever goes on."""
+        loop = resumable(Loop(TensorBoard(tmp_path, update_freq="batch")))
+        loop.callbacks.on_train_begin()
+        loop.epoch(0)
+        loop.batch(0)
+        with full_disk():
+            with pytest.warns(CallbackDegraded, match="File too large"):
+                loop.callbacks.on_train_end()
+            state = loop.callbacks.state_dict()
+        go_on(Loop(TensorBoard(tmp_path)), state).callbacks.on_train_end()
+
+        assert [1, 2, 3] == curve(tmp_path / "train", "batch_loss")
+
+    @pytest.mark.parametrize("room", [0, 50, 300])
+    def test_backup_on_a_full_disk(self, tmp_path, room):
+        """What a full disk refuses is in the state; it is there once, whether it was written after the backup or not."""
+        for name in ("killed", "wrote"):
+            loop = resumable(Loop(TensorBoard(tmp_path / name, update_freq="batch")))
+            loop.callbacks.on_train_begin()
+            for batch in range(3):
+                loop.batch(batch)
+            with full_disk(room):
+                state = loop.callbacks.state_dict()
+            if name == "wrote":
+                loop.batch(3)
+                loop.run.commit()
+            kill(loop)
+            again = go_on(Loop(TensorBoard(tmp_path / name, update_freq="batch")), state)
+            again.run.step = 3
+            again.batch(3)
+            again.callbacks.on_train_end()
+
+            assert [1, 2, 3, 4] == curve(tmp_path / name / "train", "batch_loss")
+
+    def test_full_disk_at_the_resume(self, tmp_path):
+        """Where there is no room for a new file, the old one is cut, and no point is there twice."""
+        loop = resumable(Loop(TensorBoard(tmp_path)))
+        loop.callbacks.on_train_begin()
+        loop.epoch(0)
+        state = loop.callbacks.state_dict()
+        for epoch in (1, 2, 3, 4):
+            loop.epoch(epoch)
+        kill(loop)
+        there = files(tmp_path)
+        with full_disk(150):
+            again = go_on(Loop(TensorBoard(tmp_path)), state)
+        again.epoch(1)
+        again.callbacks.on_train_end()
+
+        assert there == files(tmp_path)
+        assert [0, 1] == curve(tmp_path / "train")
+
+    def test_files_that_cannot_be_cut(self, tmp_path, monkeypatch):
+        """Where the system refuses to take anything away, a warning for each folder says so, and training goes on."""
+        loop = resumable(Loop(TensorBoard(tmp_path)))
+        loop.callbacks.on_train_begin()
+        loop.epoch(0)
+        state = loop.callbacks.state_dict()
+        loop.epoch(1)
+        kill(loop)
+        for name in ("fsync", "truncate"):
+            monkeypatch.setattr(os, name, refuse)
+        with pytest.warns(CallbackDegraded, match=r"could not be cut back to the backup: .*read-only.*Training goes on") as told:
+            again = go_on(Loop(TensorBoard(tmp_path)), state)
+        monkeypatch.undo()
+        again.epoch(1)
+        again.callbacks.on_train_end()
+
+        assert 2 == len(told)
+        assert [0, 1, 1] == curve(tmp_path / "train")
+
+    @pytest.mark.parametrize("left", ["nothing", "half"])
+    def test_files_that_are_gone(self, tmp_path, left):
+        """Where records are gone, a warning says how much of what; whole records that are left stay."""
+        loop = resumable(Loop(TensorBoard(tmp_path, update_freq="batch")))
+        loop.callbacks.on_train_begin()
+        loop.epoch(0, {"loss": 1.0})
+        state = loop.callbacks.state_dict()
+        kill(loop)
+        (path,) = files(tmp_path)
+        if left == "nothing":
+            path.unlink()
+        else:
+            os.truncate(path, path.stat().st_size - 70)  # a record and a half
+        message = rf"of the records that were written before .*, \d+ of {state['TensorBoard']['files']['train']} bytes are gone"
+        with pytest.warns(CallbackDegraded, match=message) as told:
+            again = go_on(Loop(TensorBoard(tmp_path)), state)
+        again.epoch(1)
+        again.callbacks.on_train_end()
+
+        assert 1 == len(told)
+        assert ([] if left == "nothing" else [1, 2]) == curve(tmp_path / "train", "batch_loss")
+        assert 1 == curve(tmp_path / "train")[-1]
+
+    def test_graph_once(self, tmp_path):
+        """The graph is in the files once, however often training is gone on with."""
+        graph = Graph("graph_def", graph_def([Node("in", "placeholder")]))
+        loop = resumable(Loop(TensorBoard(tmp_path), trainer=Trainer(graph=graph)))
+        loop.callbacks.on_train_begin()
+        state = loop.callbacks.state_dict()
+        loop.epoch(0)
+        kill(loop)
+        again = go_on(Loop(TensorBoard(tmp_path), trainer=Trainer(graph=graph)), state)
+        again.epoch(0)
+        again.callbacks.on_train_end()
+
+        read = [Event.FromString(event) for path in files(tmp_path / "train") for event in RawEventFileLoader(str(path)).Load()]
+        assert 1 == sum(event.HasField("graph_def") for event in read)
+
+    def test_embeddings_stay(self, tmp_path):
+        """Going on does not write the tables anew: the weights are not put back yet when training begins."""
+        table = tmp_path / "train/embeddings/words.weight.tsv"
+
+        def loop_over(table):
+            trainer = Trainer(weights={"words.weight": table}, embeddings=[Embedding("words", "words.weight")])
+            return resumable(Loop(TensorBoard(tmp_path, embeddings_freq=2), trainer=trainer))
+
+        loop = loop_over(np.ones((2, 1)))
+        loop.callbacks.on_train_begin()
+        state = loop.callbacks.state_dict()
+        kill(loop)
+        again = go_on(loop_over(np.zeros((2, 1))), state)
+        stayed = table.read_text()
+        again.epoch(0)
+        again.callbacks.on_train_end()
+
+        assert ("1\n1\n", "0\n0\n") == (stayed, table.read_text())
+
+    def test_two_in_one_folder(self, tmp_path):
+        """Two of them may write to one folder; going on with one takes nothing from the other."""
+        pair = [TensorBoard(tmp_path, update_freq="batch"), TensorBoard(tmp_path)]
+        loop = resumable(Loop(*pair))
+        loop.callbacks.on_train_begin()
+        loop.epoch(0, {"loss": 1.0})
+        state = loop.callbacks.state_dict()
+        loop.epoch(1, {"loss": 1.0})
+        for callback in pair:
+            callback.close()
+        again = go_on(Loop(TensorBoard(tmp_path, update_freq="batch"), TensorBoard(tmp_path)), state)
+        again.run.step = 2
+        again.epoch(1, {"loss": 1.0})
+        again.callbacks.on_train_end()
+
+        assert [0, 0, 1, 1] == sorted(curve(tmp_path / "train"))
+        assert [1, 2, 3, 4] == curve(tmp_path / "train", "batch_loss")
+
+    def test_evaluate_afterwards(self, tmp_path):
+        """An evaluate of its own after the training goes into a file of its own, which going on leaves alone."""
+        callback = TensorBoard(tmp_path)
+        loop = resumable(Loop(callback)).fit(1)
+        state = loop.callbacks.state_dict()
+        evaluation = Loop(callback)
+        with evaluation.callbacks.session():
+            evaluation.evaluate({"loss": 3.0})
+        again = go_on(Loop(TensorBoard(tmp_path)), state)
+        again.trainer.iterations = 2
+        again.epoch(1)
+        again.callbacks.on_train_end()
+
+        assert [True, False] == [".run." in path.name for path in files(tmp_path / "validation")]
+        assert [2, 4, 0] == curve(tmp_path / "validation", "evaluation_loss_vs_iterations")
+
+    def test_speed(self, tmp_path):
+        """The speed of an epoch that was interrupted is that of the time it was trained in."""
+        options = {"log_dir": tmp_path, "write_steps_per_second": True}
+        loop = resumable(Loop(TensorBoard(**options)))
+        loop.callbacks.on_train_begin()
+        loop.callbacks.on_epoch_begin(0)
+        loop.batch(0)
+        state = loop.callbacks.state_dict()
+        kill(loop)
+        again = resumable(Loop(TensorBoard(**options)), resumed=True)
+        again.callbacks.on_train_begin()
+        again.callbacks.on_epoch_begin(0)
+        again.run.step = 1
+        again.clock.now += 1000
+        again.callbacks.load_state_dict(state)
+        again.batch(1)
+        again.callbacks.on_epoch_end(0, {})
+        again.callbacks.on_train_end()
+
+        assert [(0, 2.0)] == scalars(tmp_path / "train")["epoch_steps_per_second"]
+
+    @pytest.mark.parametrize(
+        ("batches", "marks"), [(1, [2, 3]), (2, [3]), (3, [])], ids=["before it", "while it is taken", "after it"]
+    )
+    def test_profile(self, tmp_path, batches, marks):
+        """A profile is taken once: the batches are counted on, and one that was interrupted takes those that are left."""
+        loop = resumable(Loop(TensorBoard(tmp_path, profile_batch=(2, 3)), trainer=ProfiledTrainer()))
+        loop.callbacks.on_train_begin()
+        for batch in range(batches):
+            loop.batch(batch)
+        state = loop.callbacks.state_dict()
+        kill(loop)
+        trainer = ProfiledTrainer()
+        again = go_on(Loop(TensorBoard(tmp_path, profile_batch=(2, 3)), trainer=trainer), state)
+        for batch in range(batches, 6):
+            again.batch(batch)
+        again.callbacks.on_train_end()
+
+        assert marks == [told for told in trainer.told if isinstance(told, int) and told > 0]
+
+    def test_other_processes(self, tmp_path):
+        """Of several processes only the one that writes touches the files."""
+        loop = resumable(Loop(TensorBoard(tmp_path))).fit(1)
+        before = {path: path.read_bytes() for path in files(tmp_path)}
+        state = loop.callbacks.state_dict()
+        state["TensorBoard"]["files"]["train"] -= 10
+        other = go_on(Loop(TensorBoard(tmp_path), rank=1), state)
+
+        assert {} == other.callbacks.state_dict()["TensorBoard"]["files"]
+        assert before == {path: path.read_bytes() for path in files(tmp_path)}
+
+    def test_loop_that_gives_no_state_back(self, tmp_path):
+        """Under a loop that goes on with a run but gives no state back, each start writes files of ordinary names."""
+        for resumed in (False, True):
+            callback = TensorBoard(tmp_path)
+            run = Run(Trainer(), clock=HandClock())
+            run.id, run.resumed = "run", resumed
+            callback.set_run(run)
+            callback.on_train_begin()
+            callback.on_epoch_end(int(resumed), {"loss": 1.0})
+            callback.on_train_end()
+
+        assert [False, False] == [".run." in path.name for path in files(tmp_path)]
+        assert [(0, 1.0), (1, 1.0)] == scalars(tmp_path / "train")["epoch_loss"]
+
+    def test_folders_last(self, tmp_path, monkeypatch):
+        """A folder that a backup counts on is on the disk before the first record."""
+        synchronised = []
+        monkeypatch.setattr(atomic, "sync_folder", synchronised.append)
+        loop = resumable(Loop(TensorBoard(tmp_path / "logs"))).fit(1, {"loss": 1.0})
+
+        assert loop.callbacks.callbacks
+        assert [tmp_path, tmp_path / "logs"] == synchronised
+
+
+def refuse(*args):
+    raise OSError(errno.EROFS, "read-only")
+
+
+@contextmanager
+def full_disk(size=0):
+    """Let no file grow beyond a size, as a full disk would."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 class TestRefusals:

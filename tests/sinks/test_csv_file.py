@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import resource
 import signal
@@ -252,3 +253,167 @@ def test_a_wrong_separator_is_refused(path, separator):
         CsvFile(path, separator=separator)
 
     assert not path.exists()
+
+
+# ---- going on where a table was at some moment -----------------------------------------------------------------------------
+
+rows = st.lists(st.dictionaries(names, texts, min_size=1), max_size=6)
+
+
+def go_on(path, position, *later):
+    """What a resumed run does: open the table with what came after the position, cut it back, write."""
+    table = CsvFile(path, append=True)
+    assert table.cut_back(json.loads(json.dumps(position)))
+    for row in later:
+        table.write(row)
+    table.close()
+    return path.read_bytes()
+
+
+@given(before=rows, lost=rows, later=rows, torn=st.binary(max_size=8))
+def test_cut_back_is_exact(tmp_path_factory, before, lost, later, torn):
+    """Rows and columns that came after a position are gone, a torn one too; the table goes on as if they had never been."""
+    folder = tmp_path_factory.mktemp("csv")
+    table = CsvFile(folder / "cut.csv")
+    for row in before:
+        table.write(row)
+    position, there = table.position(), table.path.read_bytes()
+    for row in lost:
+        table.write(row)
+    table.close()
+    with open(table.path, "ab") as file:
+        file.write(torn.replace(b"\n", b"").replace(b'"', b""))
+
+    assert there == go_on(table.path, position)
+    assert write(folder / "whole.csv", *before, *later) == go_on(table.path, position, *later)
+
+
+def test_cut_back_without_new_columns_rewrites_nothing(path):
+    """Where the columns are the same, the file is shortened and not written again, however long it is."""
+    table = CsvFile(path)
+    table.write({"a": 1})
+    position, before = table.position(), path.stat()
+    table.write({"a": 2})
+    table.close()
+    go_on(path, position)
+
+    assert (before.st_ino, before.st_size) == (path.stat().st_ino, path.stat().st_size)
+
+
+def test_a_position_is_as_large_for_many_rows(path):
+    """A position does not grow with the table."""
+    table = CsvFile(path)
+    table.write({"a": 1})
+    first = table.position()
+    for number in range(1000):
+        table.write({"a": number})
+    table.close()
+
+    assert len(first) == len(table.position())
+    assert {"columns": ["a"], "rows": 1001, "bytes": path.stat().st_size, "waiting": []} == table.position()
+
+
+def test_rows_that_were_appended_to_are_counted(path):
+    """What a table held before counts, so that it is there after new columns came and went."""
+    write(path, {"a": 'two\nlines, "quoted"'}, {"a": 2})
+    there = path.read_bytes()
+    table = CsvFile(path, append=True)
+    position = table.position()
+    table.write({"a": 3, "b": 4})
+    table.close()
+
+    assert there == go_on(path, position)
+
+
+def test_rows_of_others_stay_when_columns_come(path):
+    """A row that somebody else added to the file is still there when columns come."""
+    table = CsvFile(path)
+    table.write({"a": 1})
+    with open(path, "ab") as file:
+        file.write(b"2\r\n")
+    table.write({"a": 3, "b": 4})
+    table.close()
+
+    assert ["1", "2", "3"] == [row["a"] for row in read(path)]
+
+
+def test_a_table_too_strange_to_count_is_gone_on_with(path):
+    """Text in another encoding, or longer than the csv module reads, keeps no row from being added."""
+    strange = b"a,b\r\n" + "é".encode("latin-1") + b",1\r\n" + b"x" * 200_000 + b",2\r\n"
+    path.write_bytes(strange)
+
+    assert strange + b"3,4\r\n" == write(path, {"a": 3, "b": 4}, append=True)
+
+
+def test_waiting_rows_go_into_the_position(path, limit):
+    """Rows that a full disk refuses are neither lost nor there twice, whether they were written after the position or not."""
+    table = CsvFile(path)
+    table.write({"n": 1})
+    limit(path.stat().st_size)
+    with pytest.raises(OSError, match="File too large"):
+        table.write({"n": 0.1, "m": 2})
+    position = table.position()
+    limit()
+    table.close()
+
+    assert [{"n": "0.1", "m": "2"}] == position["waiting"]
+    assert b"n,m\r\n1,NA\r\n0.1,2\r\n3,NA\r\n" == go_on(path, position, {"n": 3})
+
+
+def test_what_a_killed_process_left_is_removed(path, tmp_path):
+    """A half-written wider table of a process that was killed is removed; files of others are not."""
+    (tmp_path / ".table.csv.4711.tmp").write_bytes(b"a,b\r\n1")
+    for kept in (".table.csv.tmp", ".other.csv.4711.tmp"):
+        (tmp_path / kept).write_bytes(b"")
+    write(path, {"a": 1})
+
+    assert {"table.csv", ".table.csv.tmp", ".other.csv.4711.tmp"} == {file.name for file in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize("there", [None, b"", b"a,b\r\n1,2\r\n", b"c\r\n1\r\n2\r\n3\r\n"])
+def test_rows_that_are_gone(path, there):
+    """A file that has fewer rows than it should, or holds another table, is left as it is, and gone on with."""
+    table = CsvFile(path)
+    for number in range(3):
+        table.write({"a": number, "b": 0})
+    position = table.position()
+    table.close()
+    path.unlink() if there is None else path.write_bytes(there)
+    table = CsvFile(path, append=True)
+
+    assert not table.cut_back(position)
+    assert (there or b"") == path.read_bytes()
+    table.write({"a": 9})
+    table.close()
+    assert "9" == read(path)[-1]["a"]
+
+
+def test_a_table_that_a_spreadsheet_saved_again(path):
+    """A table with its rows in place but of another length, as with other line ends, is cut back by rows."""
+    table = CsvFile(path)
+    table.write({"a": 1, "b": 2})
+    position = table.position()
+    table.write({"a": 3, "b": 4})
+    table.close()
+    path.write_bytes(path.read_bytes().replace(b"\r\n", b"\n"))
+
+    assert b"a,b\r\n1,2\r\n5,6\r\n" == go_on(path, position, {"a": 5, "b": 6})
+
+
+def test_no_room_to_narrow(path, limit):
+    """Where there is no room for the narrower table, that is an error, and the wider one stays."""
+    table = CsvFile(path)
+    table.write({"n": "x" * 50})
+    position = table.position()
+    table.write({"m": 1})
+    table.close()
+    there = path.read_bytes()
+    table = CsvFile(path, append=True)
+    limit(10)
+    with pytest.raises(OSError, match="File too large"):
+        table.cut_back(position)
+    limit()
+    table.close()
+
+    assert there == path.read_bytes()
+    assert ["table.csv"] == [file.name for file in path.parent.iterdir()]

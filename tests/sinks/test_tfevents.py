@@ -4,8 +4,9 @@ import os
 import resource
 import socket
 import struct
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from tensorboard.compat.proto import event_pb2
 from tensorboard.util.tensor_util import make_ndarray
 
 from jalon.errors import ArgumentError
-from jalon.sinks.tfevents import EventFileWriter
+from jalon.sinks.tfevents import HEAD_BYTES, EventFileWriter, event_files, head, whole_records
 
 
 @dataclass
@@ -216,6 +217,132 @@ class TestBuffer:
         writer.close()
 
         assert [1] == [event.step for event in events(writer.path)[1:]]
+
+
+class TestRun:
+    """A run that can be gone on with has its name in that of its file, and one file."""
+
+    @pytest.fixture(name="writer")
+    def _writer(self, tmp_path, clock):
+        writer = EventFileWriter(tmp_path / "run", run="0af3", clock=clock)
+        yield writer
+        writer.close()
+
+    def test_name(self, writer):
+        """The run stands at the name's end, before the format."""
+        writer.scalar("loss", 1.0, 0)
+
+        assert f"events.out.tfevents.1700000000.{socket.gethostname()}.{os.getpid()}.0.0af3.v2" == writer.path.name
+
+    @pytest.mark.parametrize("run", [None, "0af3"])
+    def test_later_than_all_there(self, tmp_path, clock, monkeypatch, run):
+        """Readers come to a new file whatever its process's number, within one second and when the clock was put back."""
+        tmp_path.joinpath("events.out.tfevents.17000000077.odd").touch()
+        tmp_path.joinpath("events.out.tfevents.1700000001.other.7.0.v2").touch()
+        names = ["events.out.tfevents.1700000001.other.7.0.v2"]
+        for back, pid in ((0, 9), (0, 1), (5, 4194304)):
+            clock.now -= back
+            monkeypatch.setattr(os, "getpid", partial(int, pid))
+            writer = EventFileWriter(tmp_path, run=run, clock=clock)
+            writer.scalar("loss", 1.0, 0)
+            writer.close()
+            names.append(writer.path.name)
+
+        assert sorted(names) == names
+
+    def test_begins_with_a_head(self, writer):
+        """The version, and a start of TensorBoard's sessions at step 0, so that all there was is forgotten."""
+        writer.scalar("loss", 1.0, 0)
+        writer.close()
+
+        version, session, record = events(writer.path)
+        assert "brain.Event:2" == version.file_version
+        assert (event_pb2.SessionLog.START, 0) == (session.session_log.status, session.step)
+        assert "loss" == record.summary.value[0].tag
+        assert len(head(writer.folder, "0af3", 1.0)) == HEAD_BYTES
+
+    def test_another_run_s_records_stay(self, tmp_path, clock):
+        """Beside the files of others, a head of the same length forgets nothing."""
+        for run in (None, "0af3", "0af3-1"):
+            writer = EventFileWriter(tmp_path, run=run, clock=clock)
+            writer.scalar(f"loss of {run}", 1.0, 5)
+            writer.close()
+        of_run = [events(path) for path in event_files(tmp_path, "0af3")]
+
+        assert [0] == [sum(event.session_log.status == event_pb2.SessionLog.START for event in one) for one in of_run]
+        assert ["loss of None", "loss of 0af3", "loss of 0af3-1"] == accumulated(tmp_path).Tags()["scalars"]
+        assert len(head(tmp_path, "0af3", 1.0)) == HEAD_BYTES
+
+    def test_what_tensorboard_passes_over(self, tmp_path):
+        """Files that TensorBoard does not read are none of another run's."""
+        for name in ("events.out.tfevents.1.profile-empty", "events.out.tfevents.1.vm.1.0.0af3.v2", "notes.txt"):
+            (tmp_path / name).touch()
+
+        assert ["events.out.tfevents.1.vm.1.0.0af3.v2"] == [path.name for path in event_files(tmp_path)]
+        assert [] == event_files(tmp_path / "no folder")
+
+    def test_record_after_close(self, writer):
+        """A record after closing goes on with the file."""
+        for step in (0, 1):
+            writer.scalar("loss", 1.0, step)
+            writer.close()
+
+        assert [0, 1] == [event.step for event in events(writer.path)[2:]]
+        assert [writer.path] == list(writer.folder.iterdir())
+
+    @pytest.mark.parametrize("room", [0, 50, HEAD_BYTES, HEAD_BYTES + 10, 10**6])
+    @pytest.mark.parametrize("closed", [False, True])
+    def test_position(self, writer, room, closed):
+        """A position tells what the file has beyond its head, and what is held back; both together are all the records."""
+        for step in range(3):
+            writer.scalar("loss", 1.0, step)
+        with disk_full_at(room), suppress(OSError):
+            writer.close() if closed else writer.flush()
+        length, held = writer.position()
+        writer.flush()
+        writer.scalar("loss", 1.0, 3)
+        writer.close()
+
+        records = writer.path.read_bytes()[HEAD_BYTES:]
+        assert max(0, min(room - HEAD_BYTES, length)) == length
+        assert records.startswith(held[:0] + records[:length] + held)
+        assert 3 * len(records) == 4 * (length + len(held))
+
+    @pytest.mark.parametrize("there", [False, True])
+    def test_go_on(self, tmp_path, writer, clock, there):
+        """Another process goes on with the file, or makes it, and writes first what was held back."""
+        writer.scalar("loss", 1.0, 0)
+        _, held = writer.position()
+        if there:
+            writer.flush()
+        other = EventFileWriter(writer.folder, run="0af3", clock=clock)
+        other.go_on(writer.path if there else None, held)
+        other.scalar("loss", 1.0, 1)
+        length = other.position()[0]
+        other.close()
+
+        assert ([0, 0, 1] if there else [0, 1]) == [event.step for event in events(other.path)[2:]]
+        assert (len(held) if there else 0) == length
+        assert there == (other.path == writer.path)
+
+    @given(cut=st.integers(0, 300), damaged=st.integers(0, 400))
+    def test_whole_records(self, tmp_path_factory, cut, damaged):
+        """The length of the whole records is found in a torn file, and up to a length that was damaged."""
+        writer = EventFileWriter(tmp_path_factory.mktemp("run"), run="0af3", clock=HandClock())
+        for step in range(4):
+            writer.scalar("loss", 1.0, step + 1)
+        writer.close()
+        data = bytearray(writer.path.read_bytes())
+        one = (len(data) - HEAD_BYTES) // 4
+        ends = [0, 40, HEAD_BYTES, *(HEAD_BYTES + one * number for number in range(1, 5))]
+        frames = [range(end, end + 12) for end in ends[:-1]]
+        if any(damaged in frame for frame in frames):
+            data[damaged] ^= 1
+        size = max(0, len(data) - cut)
+        writer.path.write_bytes(data[:size])
+
+        intact = next((end for end, frame in zip(ends, frames, strict=False) if damaged in frame), len(data))
+        assert max(end for end in ends if end <= min(size, intact)) == whole_records(writer.path)
 
 
 class TestScalar:

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from jalon.callbacks.progbar_logger import ProgbarLogger
     from jalon.callbacks.reduce_lr_on_plateau import ReduceLROnPlateau
     from jalon.callbacks.remote_monitor import RemoteMonitor
+    from jalon.callbacks.spot_notice import SpotNotice
     from jalon.callbacks.standardize import Standardize
     from jalon.callbacks.swap_ema_weights import SwapEMAWeights
     from jalon.callbacks.tensorboard import TensorBoard
     from jalon.callbacks.terminate_on_nan import TerminateOnNaN
+    from jalon.callbacks.time_limit import TimeLimit
     from jalon.core.callback import Callback
     from jalon.core.transform import Transform
 
@@ -41,10 +43,12 @@ _HOMES = {
     "ProgbarLogger": "jalon.callbacks.progbar_logger",
     "ReduceLROnPlateau": "jalon.callbacks.reduce_lr_on_plateau",
     "RemoteMonitor": "jalon.callbacks.remote_monitor",
+    "SpotNotice": "jalon.callbacks.spot_notice",
     "Standardize": "jalon.callbacks.standardize",
     "SwapEMAWeights": "jalon.callbacks.swap_ema_weights",
     "TensorBoard": "jalon.callbacks.tensorboard",
     "TerminateOnNaN": "jalon.callbacks.terminate_on_nan",
+    "TimeLimit": "jalon.callbacks.time_limit",
     "Transform": "jalon.core.transform",
 }
 
@@ -63,10 +67,12 @@ __all__ = [
     "ProgbarLogger",
     "ReduceLROnPlateau",
     "RemoteMonitor",
+    "SpotNotice",
     "Standardize",
     "SwapEMAWeights",
     "TensorBoard",
     "TerminateOnNaN",
+    "TimeLimit",
     "Transform",
 ]
 

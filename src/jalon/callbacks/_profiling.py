@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
@@ -32,6 +32,14 @@ class BatchProfiler:
         """Begin again, with the next batch as number 1."""
         self.number = 0
         self._due = self.first > 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return how many batches there were, and whether the profile is still to be taken."""
+        return {"number": self.number, "due": self._due or self.running}  # a profile that runs is lost with its process
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take back what ``state_dict`` returned."""
+        self.number, self._due = state["number"], state["due"]
 
     def begin_batch(self) -> None:
         """Take note of a batch about to begin; start the profiler if it is the first one wanted."""

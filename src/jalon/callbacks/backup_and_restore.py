@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from jalon.callbacks._arrays import to_numpy
-from jalon.callbacks._backup import BackupFolder, Content, Superseded
+from jalon.callbacks._backup import IDENTITY, BackupFolder, Content, Superseded
 from jalon.callbacks._randomness import load_random_state, random_state
 from jalon.callbacks.history import History
 from jalon.callbacks.model_checkpoint import ModelCheckpoint
@@ -217,7 +217,7 @@ class BackupAndRestore(Callback):
             return
         if self.run.keeps and self.run.keeper is not None:
             raise ArgumentError(f"{type(self).__name__}: a training is backed up in one place. Received: two of them.")
-        atomic.refuse_unwritable(Path(self.backup_dir, MANIFEST), type(self).__name__)
+        atomic.refuse_unwritable(Path(self.backup_dir, IDENTITY), type(self).__name__)
         self._folder.claim()
         found = [] if self.resume is False else self._kept()
         if self.resume is True and not found:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from jalon.callbacks._arrays import to_numpy
 from jalon.core.callback import Callback, Logs
-from jalon.errors import ArgumentError
+from jalon.errors import ArgumentError, CallbackDegraded
 from jalon.sinks.csv_file import MISSING, CsvFile, check_separator, read_columns
+from jalon.store import atomic
+
+_GONE = (
+    "CSVLogger: {0} does not hold the {1:,} rows that were written to it before the interruption. "
+    "Training goes on, and new rows are added to what is there."
+)
+_NOT_CUT = "CSVLogger: {0} could not be cut back to the backup: {1}. Rows written after it may be there twice. Training goes on."
 
 
 class CSVLogger(Callback):
@@ -38,6 +46,9 @@ class CSVLogger(Callback):
         1,1.0,0.25
         <BLANKLINE>
 
+    After a resume: the file is cut back to the rows and columns that the backup counts on, and goes on, with ``append`` or
+    without; in the end it is, byte for byte, what it would have been.
+
     Source: Keras's class of this name.
     """
 
@@ -49,6 +60,7 @@ class CSVLogger(Callback):
         self.separator = check_separator(separator, who=type(self).__name__)
         self.append = append
         self._table: CsvFile | None = None
+        self._closed: CsvFile | None = None
 
     def check_setup(self) -> None:
         """Refuse a file that cannot be written or, with ``append``, one that holds something else."""
@@ -65,10 +77,33 @@ class CSVLogger(Callback):
                 "Pass the separator that it was written with, or another filename."
             )
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return how far the file is: its columns, rows and bytes, and the rows that could not be written yet."""
+        table = self._table or self._closed
+        return {} if table is None else table.position()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        table = self._table
+        if table is None or not self.run.resumed or not state:
+            return
+        try:
+            if not table.cut_back(state):
+                warnings.warn(_GONE.format(self.filename, state["rows"]), CallbackDegraded, stacklevel=2)
+        except OSError as exc:
+            warnings.warn(_NOT_CUT.format(self.filename, exc), CallbackDegraded, stacklevel=2)
+
+    def growing_files(self) -> Iterable[Path]:
+        table = self._table or self._closed
+        return [] if table is None else [table.path]
+
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self.close()
+        self._closed = None
         if self.run.is_main:
-            self._table = CsvFile(self.filename, separator=self.separator, append=self.append)
+            if self.run.id is not None:
+                atomic.make_folder(Path(self.filename).absolute().parent)  # a backup counts on it
+            goes_on = self.run.resumed and self.run.callbacks is not None  # a foreign loop gives no state back
+            self._table = CsvFile(self.filename, separator=self.separator, append=self.append or goes_on)
             self.run.files[self.name or type(self).__name__] = Path(self.filename)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
@@ -86,8 +121,8 @@ class CSVLogger(Callback):
 
     def close(self) -> None:
         if self._table is not None:
-            self._table.close()
-            self._table = None
+            self._closed, self._table = self._table, None
+            self._closed.close()
 
     def _awaited(self, row: dict[str, Any]) -> list[str]:
         """Return the columns of a validation that comes in a later epoch than the first."""

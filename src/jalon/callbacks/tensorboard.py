@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from numbers import Integral
 from operator import index
@@ -15,14 +16,26 @@ from typing import Any, Literal
 import numpy as np
 
 from jalon.callbacks._arguments import name_todays_spelling, whole_number
+from jalon.callbacks._event_files import cut_back
 from jalon.callbacks._profiling import BatchProfiler
 from jalon.callbacks._projector import Projector
 from jalon.core.callback import Callback, Logs
 from jalon.core.logs import scalar
+from jalon.core.run import Run
 from jalon.core.trainer import Embedding
-from jalon.errors import ArgumentError, NotReady
-from jalon.sinks.tfevents import EventFileWriter
+from jalon.errors import ArgumentError, CallbackDegraded, NotReady
+from jalon.sinks.tfevents import HEAD_BYTES, EventFileWriter
 from jalon.store import atomic
+
+_PARTS = ("train", "validation")
+_GONE = (
+    "TensorBoard: of the records that were written before the interruption, {1:,} of {2:,} bytes are gone from the event "
+    "files in {0}. Training goes on, and so do the records."
+)
+_NOT_CUT = (
+    "TensorBoard: the event files in {0} could not be cut back to the backup: {1}. Points written after it may be there twice. "
+    "Training goes on."
+)
 
 
 class TensorBoard(Callback):
@@ -78,7 +91,10 @@ class TensorBoard(Callback):
         >>> words = TensorBoard("logs/third", embeddings_freq=1, embeddings_metadata={"words": "words.tsv"})
         >>> profiled = TensorBoard("logs/fourth", profile_batch=(10, 20))
 
-    After a resume: the steps go on where they were, since they are the run's; the records go into new files.
+    After a resume: every record is there once, as in a training that was never interrupted. What came after the backup is taken
+    away: the records go on in a new file that begins with all of those before. Whoever has the curves open in TensorBoard sees
+    them right, except that, where ``log_dir`` holds the files of other trainings too, TensorBoard without its fast data server
+    shows points twice until it is started again. A profile that was being taken is begun again.
 
     Source: Keras's class of this name.
     """
@@ -125,6 +141,7 @@ class TensorBoard(Callback):
         self._profiler = BatchProfiler(*_profiled(profile_batch), self._start_profiler)
         self._projector: Projector | None = None
         self._writers: dict[str, EventFileWriter] = {}
+        self._writers_run: Run | None = None
         self._batch_began = self._epoch_began = 0.0
         self._epoch_first_step = 0
 
@@ -144,7 +161,7 @@ class TensorBoard(Callback):
     def check_setup(self) -> None:
         if not self.run.is_main:
             return
-        for part in ("train", "validation"):
+        for part in _PARTS:
             _refuse_unwritable(Path(self.log_dir, part), self.log_dir)
         if self._profiler.first:
             try:
@@ -154,15 +171,49 @@ class TensorBoard(Callback):
         if self.embeddings_freq:
             _refuse_unknown_layers(self.embeddings_metadata, list(self.trainer.embeddings()))
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return how much of the files counts, what is held back because it could not be written, and the counters."""
+        self._commit()
+        positions = {part: writer.position() for part, writer in self._writers.items() if writer.run is not None}
+        return {
+            "files": {part: length for part, (length, _) in positions.items()},
+            "held": {part: np.frombuffer(held, np.uint8) for part, (_, held) in positions.items() if held},
+            "profiler": self._profiler.state_dict(),
+            "epoch": self._epoch_so_far() if self.write_steps_per_second else None,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._profiler.load_state_dict(state["profiler"])
+        if state["epoch"] is not None:
+            self._epoch_first_step = state["epoch"]["first_step"]
+            self._epoch_began = self.run.clock.monotonic() - state["epoch"]["seconds"]
+        if self.run.resumed and self.run.is_main:
+            for part in _PARTS:
+                self._cut_back(part, state["files"].get(part, 0), bytes(state["held"].get(part, b"")))
+
+    def growing_files(self) -> Iterable[Path]:
+        return [writer.path for writer in self._writers.values() if writer.path is not None]
+
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self.close()
+        self._writers = {}
         self._profiler.rewind()
         self.run.files[self.name or type(self).__name__] = Path(self.log_dir)
         if self._commit not in self.run.commits:
             self.run.commits.append(self._commit)
+        self._projector = self._make_projector() if self.embeddings_freq else None
+        if not self.run.resumed:
+            self._begin()
+
+    def _begin(self) -> None:
+        # A start of this run that was killed before its first backup may have left files.
+        for part in _PARTS:
+            self._cut_back(part, 0, b"")
         # Before the first record: TensorBoard looks for tables once, when it first sees the run.
-        if self.embeddings_freq:
-            self._begin_embeddings()
+        if self._projector is not None:
+            self._projector.write(self.trainer.named_weights())
+            if self._saves(self._embeddings_checkpoint(0)):
+                self._projector.write_as_keras()
         if self.write_graph:
             self._write_graph()
 
@@ -207,23 +258,51 @@ class TensorBoard(Callback):
         self.close()
 
     def close(self) -> None:
-        writers, self._writers = self._writers, {}
         with ExitStack() as stack:
-            for writer in writers.values():
+            for writer in self._writers.values():
                 stack.callback(writer.close)
             stack.callback(self._profiler.stop)
 
     def _writer(self, part: str) -> EventFileWriter:
+        if self._writers_run is not self.run:
+            self._writers, self._writers_run = {}, self.run
         writer = self._writers.get(part)
         if writer is None:
-            writer = self._writers[part] = EventFileWriter(Path(self.log_dir, part), clock=self.run.clock)
+            name, folder = self._run_name(), Path(self.log_dir, part)
+            if name is not None:
+                atomic.make_folder(folder)  # a backup counts on it
+            writer = self._writers[part] = EventFileWriter(folder, run=name, clock=self.run.clock)
         return writer
 
+    def _run_name(self) -> str | None:
+        """Return the run's name as it stands in the names of files: no other callback's of one folder."""
+        if self.run.id is None or self.run.callbacks is None:  # a foreign loop gives no state back
+            return None
+        alike = [callback for callback in self.run.callbacks if isinstance(callback, TensorBoard)]
+        ordinal = next((number for number, callback in enumerate(alike) if callback is self), 0)
+        return f"{self.run.id}-{ordinal}" if ordinal else self.run.id
+
+    def _cut_back(self, part: str, length: int, held: bytes) -> None:
+        """Leave of a part's records what counts, and go on with them."""
+        name, folder = self._run_name(), Path(self.log_dir, part)
+        if name is None:
+            return
+        try:
+            path = cut_back(folder, name, length, now=self.run.clock.wall())
+            found = 0 if path is None else path.stat().st_size - HEAD_BYTES
+            if path is not None or held:
+                self._writer(part).go_on(path, held if found == length else b"")
+        except OSError as exc:
+            warnings.warn(_NOT_CUT.format(folder, exc), CallbackDegraded, stacklevel=2)
+            return
+        if found < length:
+            warnings.warn(_GONE.format(folder, length - found, length), CallbackDegraded, stacklevel=2)
+
     def _write(self, part: str, tag: str, metrics: Mapping[str, Any], step: int) -> None:
-        writer = self._writer(part)
-        for name, value in metrics.items():
-            number = scalar(value)
-            if number is not None:
+        numbers = [(name, number) for name, value in metrics.items() if (number := scalar(value)) is not None]
+        if numbers:
+            writer = self._writer(part)
+            for name, number in numbers:
                 writer.scalar(tag.format(name), number, step)
 
     def _write_weights(self, epoch: int) -> None:
@@ -245,17 +324,12 @@ class TensorBoard(Callback):
         else:
             writer.graph(graph.content)
 
-    def _begin_embeddings(self) -> None:
+    def _make_projector(self) -> Projector | None:
         embeddings = list(self.trainer.embeddings())
-        self._projector = None
-        if embeddings:
-            metadata = self.embeddings_metadata or {}
-            if isinstance(metadata, str):
-                metadata = dict.fromkeys((embedding.layer for embedding in embeddings), metadata)
-            self._projector = Projector(Path(self.log_dir), embeddings, metadata)
-            self._projector.write(self.trainer.named_weights())
-            if self._saves(self._embeddings_checkpoint(0)):
-                self._projector.write_as_keras()
+        metadata = self.embeddings_metadata or {}
+        if isinstance(metadata, str):
+            metadata = dict.fromkeys((embedding.layer for embedding in embeddings), metadata)
+        return Projector(Path(self.log_dir), embeddings, metadata) if embeddings else None
 
     def _write_embeddings(self, projector: Projector, epoch: int) -> None:
         projector.write(self.trainer.named_weights())
@@ -277,6 +351,10 @@ class TensorBoard(Callback):
         if run_metadata:
             number = self._profiler.last
             self._writer("train").blob(f"batch_{number}", run_metadata, number, plugin="graph_run_metadata_graph")
+
+    def _epoch_so_far(self) -> dict[str, Any]:
+        seconds = 0.0 if self._run is None else self._run.clock.monotonic() - self._epoch_began
+        return {"first_step": self._epoch_first_step, "seconds": seconds}
 
     def _flush(self) -> None:
         for writer in self._writers.values():

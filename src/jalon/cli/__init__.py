@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import sys
 
-from cyclopts import App
+from cyclopts import App, CycloptsError
 from rich.console import Console
 
 import jalon
 from jalon.cli.demo import demo
-from jalon.errors import JalonError
+from jalon.cli.inspect import inspect
+from jalon.cli.verify import verify
+from jalon.errors import ArgumentError, JalonError
 
 app = App(name="jalon", help="Training callbacks for any loop.", version=jalon.__version__)
 app.command(demo)
+app.command(inspect)
+app.command(verify)
 
 
 def main() -> None:
-    """Run the command line; what jalon refuses is told in a line, without a traceback."""
+    """Run the command line; what jalon refuses is told in a line, without a traceback.
+
+    The exit code is the command's own; 2 where the command line itself is wrong, and 1 where something else is refused.
+    """
     try:
-        app()
+        app(exit_on_error=False)
+    except CycloptsError:
+        sys.exit(2)
     except JalonError as refusal:
         Console(stderr=True).print(str(refusal), style="red", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(1)
+        sys.exit(2 if isinstance(refusal, ArgumentError) else 1)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from io import FileIO
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -48,12 +50,16 @@ class CsvFile:
         self.path = Path(os.path.realpath(path))  # what replaces the file must not replace a link to it
         self.separator = check_separator(separator, who="CsvFile")
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._remove_leftovers()
         self.columns = read_columns(self.path, separator) if append else []
+        self._rows = 0
         self._waiting: list[Mapping[str, Any]] = []
         if not append:
             self.path.write_bytes(b"")
         self._open()
-        self._drop_torn_row()
+        if self._length:
+            self._drop_torn_row()
+            self._rows = self._count_rows()
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Add a row, and the columns that it is the first to have.
@@ -66,6 +72,39 @@ class CsvFile:
         """
         self._waiting.append(row)
         self._write_waiting()
+
+    def position(self) -> dict[str, Any]:
+        """Return how far the table is, as plain data for :meth:`cut_back`; the rows that are kept for a disk with room too."""
+        return {
+            "columns": list(self.columns),
+            "rows": self._rows,
+            "bytes": self._length,
+            "waiting": [{name: str(value) for name, value in row.items()} for row in self._waiting],
+        }
+
+    def cut_back(self, position: Mapping[str, Any]) -> bool:
+        """Make the table what it was at a position: rows and columns that came after it go.
+
+        Args:
+            position: What :meth:`position` returned.
+
+        Returns:
+            Whether it could be done. Where rows are gone, or the file holds another table, it stays as it is.
+
+        Raises:
+            OSError: The table could not be written.
+        """
+        columns, rows, length = position["columns"], position["rows"], position["bytes"]
+        self._waiting = list(position["waiting"])
+        if length == 0 or (self.columns == columns and self._ends_a_line(length)):
+            self._file.truncate(length)
+            self._length = length
+        elif self.columns[: len(columns)] == columns and self._rows >= rows:
+            self._replace(columns, rows)
+        else:
+            return False
+        self.columns, self._rows = list(columns), rows
+        return True
 
     def close(self) -> None:
         """Close the file. May be called twice.
@@ -95,36 +134,59 @@ class CsvFile:
             if new:
                 self._take_in(new)
             self._writer.writerow([row.get(name, MISSING) for name in self.columns])
+            self._rows += 1
             del self._waiting[0]
 
     def _take_in(self, new: Sequence[str]) -> None:
         columns = [*self.columns, *new]
         if self.columns:
-            self._widen(columns)
+            self._replace(columns)
         else:
             self._writer.writerow(columns)
         self.columns = columns
 
-    def _widen(self, columns: Sequence[str]) -> None:
-        wider = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
+    def _replace(self, columns: Sequence[str], rows: int | None = None) -> None:
+        """Put the rows of the table, or the first ones, in its place, with other columns at the right end."""
+        other = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
         try:
-            self._copy_to(wider, columns)
+            self._copy_to(other, columns, rows)
             self._file.close()
-            wider.replace(self.path)
+            other.replace(self.path)
         finally:
-            wider.unlink(missing_ok=True)
+            other.unlink(missing_ok=True)
             self._file.close()
             self._open()
 
-    def _copy_to(self, wider: Path, columns: Sequence[str]) -> None:
-        with open(self.path, newline="", encoding="utf-8-sig") as old, open(wider, "w", newline="", encoding="utf-8") as new:
-            rows, writer = csv.reader(old, csv.excel, delimiter=self.separator), self._writer_to(new)
-            next(rows)
+    def _copy_to(self, other: Path, columns: Sequence[str], rows: int | None) -> None:
+        with open(self.path, newline="", encoding="utf-8-sig") as old, open(other, "w", newline="", encoding="utf-8") as new:
+            there, writer = csv.reader(old, csv.excel, delimiter=self.separator), self._writer_to(new)
+            next(there)
             writer.writerow(columns)
-            writer.writerows(row + [MISSING] * (len(columns) - len(row)) for row in rows)
+            for row in islice(there, rows):
+                writer.writerow((row + [MISSING] * (len(columns) - len(row)))[: len(columns)])
             new.flush()
             os.fsync(new.fileno())
-        shutil.copymode(self.path, wider)
+        shutil.copymode(self.path, other)
+
+    def _count_rows(self) -> int:
+        with open(self.path, newline="", encoding="utf-8-sig", errors="replace") as file:
+            lines = file.readlines()
+        with suppress(csv.Error):  # a text that is too long for it
+            return max(0, sum(1 for _ in csv.reader(lines, csv.excel, delimiter=self.separator)) - 1)
+        return max(0, len(lines) - 1)
+
+    def _ends_a_line(self, length: int) -> bool:
+        with open(self.path, "rb") as file:
+            file.seek(length - 1)
+            return file.read(1) == b"\n"
+
+    def _remove_leftovers(self) -> None:
+        """Remove the tables that a process was writing when it was killed."""
+        name = re.compile(re.escape(f".{self.path.name}.") + r"\d+\.tmp")
+        with suppress(OSError):
+            for path in self.path.parent.iterdir():
+                if name.fullmatch(path.name):
+                    path.unlink()
 
     def _put(self, line: str) -> None:
         data = line.encode()
@@ -139,9 +201,8 @@ class CsvFile:
         self._length += len(data)
 
     def _drop_torn_row(self) -> None:
-        if self._length:
-            self._length = self.path.read_bytes().rfind(b"\n") + 1
-            self._file.truncate(self._length)
+        self._length = self.path.read_bytes().rfind(b"\n") + 1
+        self._file.truncate(self._length)
 
 
 def check_separator(separator: str, *, who: str) -> str:
@@ -157,7 +218,7 @@ def check_separator(separator: str, *, who: str) -> str:
 
 def read_columns(path: Path, separator: str) -> list[str]:
     """Return the names in a table's first line; none where there is no whole line."""
-    if not path.exists():
+    if not path.is_file():
         return []
     with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
         line = file.readline()

@@ -4,19 +4,24 @@ A file is a row of records. A record is the length of its data (u64, little-endi
 bytes, the data, and the masked CRC-32C of the data. The data is one ``Event`` in protobuf's wire format; the field
 numbers below are those of TensorBoard's ``event.proto``, ``summary.proto``, ``histogram.proto`` and ``tensor.proto``.
 The first event says ``file_version = "brain.Event:2"``.
+
+Readers take the files of a folder in the order of their names, and never come back to an earlier one; so every new file's
+name is later than those there. A run that can be gone on with has its name in those of its files, which begin with
+``HEAD_BYTES`` of their own.
 """
 
 from __future__ import annotations
 
 import math
 import os
+import re
 import socket
 import struct
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 from io import FileIO
-from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +41,14 @@ BUFFER_BYTES = 64 * 1024
 HELD_SECONDS = 10.0
 """How long records are held back while others come, so that a long epoch can be watched."""
 
+HEAD_BYTES = 69
+"""How many bytes the head of a run with a name has: the version, and an event of TensorBoard's sessions."""
+
+_STAMP = re.compile(r"events\.out\.tfevents\.(\d{10})\.")
+
+_VERSION = bytes_field(3, b"brain.Event:2")
+_START, _CHECKPOINT = 1, 3
+_FRAME_BYTES = 12
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 _DT_STRING = 7
 _PNG_COLOURS = {1: 0, 3: 2, 4: 6}
@@ -55,6 +68,8 @@ class EventFileWriter:
 
     Args:
         folder: Where the file goes; made if missing.
+        run: The name of a run that can be gone on with: letters, digits and hyphens. It stands in the file's name, and such
+            a run has one file, which a record after :meth:`close` goes on with. Defaults to None: no such run.
         clock: Tells the time that stands in each record and in the file's name.
 
     Attributes:
@@ -73,11 +88,13 @@ class EventFileWriter:
         ['events', 'out', 'tfevents']
     """
 
-    def __init__(self, folder: Path, *, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(self, folder: Path, *, run: str | None = None, clock: Clock = SYSTEM_CLOCK) -> None:
         self.folder = folder
+        self.run = run
         self.path: Path | None = None
         self._clock = clock
         self._file: FileIO | None = None
+        self._length = 0
         self._buffer = bytearray()
         self._written_at = 0.0
 
@@ -151,10 +168,28 @@ class EventFileWriter:
         buffer, file = self._buffer, self._file
         while buffer and file is not None:
             # A full disk may take a part of it; the rest follows at the same place once there is room.
-            del buffer[: file.write(buffer)]
+            written = file.write(buffer)
+            self._length += written
+            del buffer[:written]
+
+    def position(self) -> tuple[int, bytes]:
+        """Return how many bytes of records the file has, its head not counted, and what is held back, of a run with a name."""
+        length = max(0, self._length - HEAD_BYTES)
+        return length, bytes(self._buffer[max(0, HEAD_BYTES - self._length) :])
+
+    def go_on(self, path: Path | None, held: bytes) -> None:
+        """Go on with what another process has written of the run.
+
+        Args:
+            path: The file; ``None`` where there is none.
+            held: What was held back, which comes first.
+        """
+        self.path = path
+        self._open()
+        self._buffer += held
 
     def close(self) -> None:
-        """Flush and close the file. May run twice; a record after it begins a new file."""
+        """Flush and close the file. May run twice; a record after it begins a new file, if the run has no name."""
         if self._file is None:
             return
         try:
@@ -162,7 +197,8 @@ class EventFileWriter:
         finally:
             self._file.close()
             self._file = None
-            self._buffer.clear()
+            if self.run is None:
+                self._buffer.clear()
 
     def _write(self, fields: bytes) -> None:
         if self._file is None:
@@ -171,32 +207,85 @@ class EventFileWriter:
         if len(self._buffer) > BUFFER_BYTES:
             self.flush()
         now = self._clock.wall()
-        self._append(now, fields)
+        self._buffer += _record(now, fields)
         if now - self._written_at > HELD_SECONDS:
             self._written_at = now
             self.flush()
 
-    def _append(self, now: float, fields: bytes) -> None:
-        data = _wall_time(0x09, now) + fields
-        self._buffer += _length(len(data)) + data + _masked(crc32c(data))
-
     def _open(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
         now = self._clock.wall()
-        name = f"events.out.tfevents.{int(now):010d}.{socket.gethostname()}.{os.getpid()}"
-        for ordinal in count():
-            path = self.folder / f"{name}.{ordinal}.v2"
-            try:
-                self._file = FileIO(path, "x")
-            except FileExistsError:
-                continue
-            self.path = path
-            self._written_at = now
-            self._append(now, bytes_field(3, b"brain.Event:2"))
-            return
+        if self.run is not None and self.path is not None:
+            self._file = FileIO(self.path, "a")
+            self._length = self._file.seek(0, os.SEEK_END)
+        else:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.path, self._file = self._made(now)
+            self._length = 0
+            self._buffer += _record(now, _VERSION) if self.run is None else head(self.folder, self.run, now)
+        self._written_at = now
+
+    def _made(self, now: float) -> tuple[Path, FileIO]:
+        while True:
+            path = self.folder / later_name(self.folder, self.run, now)
+            with suppress(FileExistsError):
+                return path, FileIO(path, "x")
+
+
+# ---- the files of a folder ---------------------------------------------------------------------------------------------
+
+
+def event_files(folder: Path, run: str | None = None) -> list[Path]:
+    """Return the event files of a folder in the order in which TensorBoard reads them.
+
+    Args:
+        folder: The folder, which need not be there.
+        run: The name of the run whose files are wanted. By default every file's.
+    """
+    files = folder.glob("*tfevents*" if run is None else f"*tfevents*.{run}.v2")
+    return sorted(path for path in files if not path.name.endswith(".profile-empty"))  # which TensorBoard passes over too
+
+
+def later_name(folder: Path, run: str | None, now: float) -> str:
+    """Return a name for a new event file, which comes after those there."""
+    stamps = [int(found[1]) for path in event_files(folder) if (found := _STAMP.match(path.name))]
+    stamp = max([int(now), *(one + 1 for one in stamps)])
+    of_run = "" if run is None else f".{run}"
+    return f"events.out.tfevents.{stamp:010d}.{socket.gethostname()}.{os.getpid()}.0{of_run}.v2"
+
+
+def head(folder: Path, run: str, now: float) -> bytes:
+    """Return how a file begins that will hold all records of a run: for the first time, or once more.
+
+    A reader that is attached has seen records which are not to be. TensorBoard's reader in Python forgets all it has from a
+    step on at every ``SessionLog.START`` but the first; here the step is 0, since epochs, batches and iterations count in
+    different units. Its reader in Rust replaces a tag's points when their steps come again. Records of other runs in the
+    folder would be forgotten with the rest, also by a reader that comes later; therefore beside such, nothing is.
+    """
+    alone = len(event_files(folder)) == len(event_files(folder, run))
+    session = bytes_field(7, number_field(1, _START if alone else _CHECKPOINT))
+    return _record(now, _VERSION) + _record(now, session)
+
+
+def whole_records(path: Path) -> int:
+    """Return how many bytes of a file are whole records, from its beginning."""
+    size, end = path.stat().st_size, 0
+    with open(path, "rb") as file:
+        while True:
+            framed = file.read(_FRAME_BYTES)
+            if len(framed) < _FRAME_BYTES or framed != _length(int.from_bytes(framed[:8], "little")):
+                return end
+            after = end + _FRAME_BYTES + int.from_bytes(framed[:8], "little") + 4
+            if after > size:
+                return end
+            end = file.seek(after)
 
 
 # ---- records ---------------------------------------------------------------------------------------------------------
+
+
+def _record(now: float, fields: bytes) -> bytes:
+    data = _wall_time(0x09, now) + fields
+    return _length(len(data)) + data + _masked(crc32c(data))
 
 
 def _masked(crc: int) -> bytes:
