@@ -1,0 +1,325 @@
+"""A training that is killed, cut and refused in every way, and what is compared of its end.
+
+Real digits, a small network with dropout, the callbacks of the tutorial and a backup every few batches. As set up here the
+training improves, gets worse, has its rate reduced, improves again, gets worse and is stopped early, after six epochs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import struct
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cache, wraps
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import shim
+import torch
+from crc32c import crc32c
+from tensorboard.compat.proto.event_pb2 import Event
+from torch import nn
+
+import jalon
+from jalon.callbacks import BackupAndRestore, Callback, CSVLogger, EarlyStopping, ModelCheckpoint, ReduceLROnPlateau, TensorBoard
+from jalon.engines.torch.demo import digits
+from jalon.engines.torch.formats import read_checkpoint
+from jalon.errors import CheckpointError
+from jalon.store import atomic, writer
+from jalon.store.snapshot import Damaged, Snapshots
+
+SEED = 10
+EPOCHS = 9
+BATCHES = 4
+ROWS = 24 * BATCHES
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Is how the training is set up.
+
+    Args:
+        suffix: The format of the best file.
+        backup: ``"epoch"``, or a number of batches. With ``run_dir`` it is the epoch.
+        saves: In the ``background``, or in the ``foreground``, where each save is waited for.
+        by: Whether the backup is a callback or comes with ``run_dir``.
+        epochs: The number of the epoch before which training ends.
+        patience: Of the early stop.
+    """
+
+    suffix: str = ".safetensors"
+    backup: Literal["epoch"] | int = 3
+    saves: Literal["background", "foreground"] = "background"
+    by: Literal["callback", "run_dir"] = "callback"
+    epochs: int = EPOCHS
+    patience: int = 2
+
+
+def best_file(root: Path, plan: Plan) -> Path:
+    """Return where the best weights are."""
+    return root / "saved" / f"best{plan.suffix}"
+
+
+def backup_folder(root: Path) -> Path:
+    """Return where the snapshots are, by callback and by ``run_dir`` alike."""
+    return root / "run" / "backup"
+
+
+# ---- the training ----------------------------------------------------------------------------------------------------------
+
+
+class Seen(Callback):
+    """Remembers which batches were trained on, as a callback of the user's with a state would."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self.batches = []
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.batches.append([self.run.epoch, batch])
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"batches": [list(pair) for pair in self.batches]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.batches = [list(pair) for pair in state["batches"]]
+
+
+class Recovered(Callback):
+    """Notes how many file calls there were before the first batch."""
+
+    lazy_logs = True
+
+    def __init__(self) -> None:
+        self.calls: int | None = None
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        if self.calls is None:
+            self.calls = shim.calls()
+
+
+@cache
+def data() -> tuple[Any, Any, Any, Any]:
+    """Return a slice of the digits to train on, and one to validate on."""
+    all_of_them = digits(seed=0)
+    return all_of_them.x_train[:ROWS], all_of_them.y_train[:ROWS], all_of_them.x_val[:48], all_of_them.y_val[:48]
+
+
+def make_model() -> jalon.Model:
+    """Return the network with its first weights, compiled."""
+    torch.manual_seed(SEED)
+    net = nn.Sequential(nn.Linear(64, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 10))
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.5, momentum=0.9)
+    return jalon.Model(net).compile(optimizer, loss="cross_entropy", metrics=["accuracy"])
+
+
+def make_callbacks(root: Path, plan: Plan) -> list[Callback]:
+    """Return the callbacks of the tutorial."""
+    listed: list[Callback] = [
+        ModelCheckpoint(best_file(root, plan), save_best_only=True),
+        ReduceLROnPlateau(factor=0.7, patience=1),
+        EarlyStopping(patience=plan.patience, restore_best_weights=True),
+        CSVLogger(root / "training.log"),
+        TensorBoard(root / "logs", update_freq=2),
+    ]
+    if plan.by == "callback":
+        foreground = plan.saves == "foreground"
+        listed.append(
+            BackupAndRestore(backup_folder(root), save_freq=plan.backup, delete_checkpoint=False, background=not foreground)
+        )
+    return listed
+
+
+def train(root: Path, plan: Plan) -> dict[str, Any]:
+    """Train to the end, or go on to it, and return what is to be the same however often training was interrupted.
+
+    All but ``"recovery"``: the number of file calls before the first batch, ``None`` where there was none to train on.
+    """
+    x, y, x_val, y_val = data()
+    model, seen, recovered = make_model(), Seen(), Recovered()
+    resumes: dict[str, Any] = {"run_dir": root / "run"} if plan.by == "run_dir" else {}
+    with saving(plan.saves):
+        model.fit(
+            x,
+            y,
+            batch_size=ROWS // BATCHES,
+            epochs=plan.epochs,
+            verbose=0,
+            callbacks=[*make_callbacks(root, plan), seen, recovered],
+            validation_data=(x_val, y_val),
+            seed=SEED,
+            **resumes,
+        )
+    return {"recovery": recovered.calls, **result(model), "seen": seen.batches}
+
+
+@contextmanager
+def saving(how: Literal["background", "foreground"]) -> Iterator[None]:
+    """Have saves waited for where they are to be in the foreground."""
+    submit = writer.WRITER.submit
+
+    def submit_and_wait(write: Any) -> Any:
+        outcome = submit(write)
+        outcome.exception()
+        return outcome
+
+    if how == "foreground":
+        writer.WRITER.submit = submit_and_wait  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        writer.WRITER.submit = submit  # type: ignore[method-assign]
+
+
+@contextmanager
+def acknowledging() -> Iterator[None]:
+    """Put into the log of file calls what has been promised to last, at the moment from which on it is."""
+    commit, put_in_place = Snapshots.commit, atomic.put_in_place
+
+    @wraps(commit)
+    def told_commit(self: Snapshots, *args: Any, **kwargs: Any) -> Any:
+        made = commit(self, *args, **kwargs)
+        shim.mark(f"snapshot {made.path}")
+        return made
+
+    @wraps(put_in_place)
+    def told_put_in_place(temp: Path, target: Path) -> None:
+        put_in_place(temp, target)
+        shim.mark(f"file {target}")
+
+    with ExitStack() as undo:
+        Snapshots.commit, atomic.put_in_place = told_commit, told_put_in_place  # type: ignore[method-assign]
+        undo.callback(setattr, Snapshots, "commit", commit)
+        undo.callback(setattr, atomic, "put_in_place", put_in_place)
+        yield
+
+
+# ---- what is compared ------------------------------------------------------------------------------------------------------
+
+
+def result(model: jalon.Model) -> dict[str, Any]:
+    """Return what a training has left in memory."""
+    run = model._run
+    return {
+        "weights": digest(model.module.state_dict()),
+        "optimizer": digest(model.optimizer_state()),
+        "random": digest([torch.get_rng_state(), random.getstate(), np.random.get_state()]),
+        "history": run.history,
+        "stop": [run.epoch, run.step, run.stop_reason],
+        "bests": {name: [best.value, best.epoch, best.path and best.path.name] for name, best in run.bests.items()},
+    }
+
+
+def written(root: Path, plan: Plan) -> dict[str, Any]:
+    """Return what a training has left on the disk, what it should not have left included."""
+    return {
+        "csv": read_text(root / "training.log"),
+        "scalars": list(scalars(root / "logs")),
+        "best file": best_content(root, plan),
+        "temporary": sorted(str(path.relative_to(root)) for path in root.rglob("*tmp*")),
+        "generations": sum(path.name.isdecimal() for path in backup_folder(root).glob("*")),
+    }
+
+
+def read_text(path: Path) -> str | None:
+    return path.read_bytes().decode() if path.exists() else None
+
+
+def best_content(root: Path, plan: Plan) -> str | None:
+    """Return what the best file holds; ``None`` where there is none.
+
+    Raises:
+        CheckpointError: It is not whole.
+    """
+    path = best_file(root, plan)
+    if not path.exists():
+        return None
+    checkpoint = read_checkpoint(path)
+    return digest([checkpoint.weights, checkpoint.optimizer, checkpoint.about])
+
+
+def look(root: Path, plan: Plan) -> dict[str, Any]:
+    """Return how things stand on the disk before a training begins: the best file, the snapshots, and what is wrong with them."""
+    stand: dict[str, Any] = {"best file": None, "snapshots": [], "faults": []}
+    try:
+        stand["best file"] = best_content(root, plan)
+    except CheckpointError as exc:
+        stand["faults"].append(str(exc))
+    for found in Snapshots(backup_folder(root)).newest_first():
+        if isinstance(found, Damaged):
+            stand["faults"].append(str(found))
+        else:
+            stand["snapshots"].append(found.number)
+    return stand
+
+
+def digest(value: Any) -> str:
+    """Return a short digest of plain data and tensors, in one another."""
+    return hashlib.sha256("".join(_spelled(value)).encode()).hexdigest()[:16]
+
+
+def _spelled(value: Any) -> Iterator[str]:
+    if isinstance(value, (torch.Tensor, np.ndarray)):
+        array = value.detach().numpy() if isinstance(value, torch.Tensor) else value
+        yield f"<{array.dtype} {array.shape} {hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()}>"
+    elif isinstance(value, Mapping):
+        for key, one in value.items():
+            yield f"{key!r}:"
+            yield from _spelled(one)
+    elif isinstance(value, (list, tuple)):
+        yield "["
+        for one in value:
+            yield from _spelled(one)
+        yield "]"
+    else:
+        yield f"{value!r},"
+
+
+def scalars(folder: Path) -> Iterator[list[Any]]:
+    """Yield every scalar and graph in every event file, in order of folder, tag and step, twice where it is there twice."""
+    rows = []
+    for path in sorted(folder.rglob("events.out.tfevents.*")):
+        part = str(path.parent.relative_to(folder))
+        for event in map(Event.FromString, records(path)):
+            rows += [[part, value.tag, event.step, value.simple_value] for value in event.summary.value]
+            if event.graph_def:
+                rows.append([part, "the graph", 0, len(event.graph_def)])
+    yield from sorted(rows)
+
+
+def records(path: Path) -> Iterator[bytes]:
+    """Yield the records of an event file.
+
+    Raises:
+        ValueError: It does not end with a whole one, or one has not its checksum.
+    """
+    data, at = path.read_bytes(), 0
+    while at < len(data):
+        (size,) = struct.unpack_from("<Q", data, at) if len(data) - at >= 8 else (len(data),)
+        end = at + 12 + size + 4
+        if end > len(data):
+            raise ValueError(f"{path} has half a record at {at} of {len(data)} bytes")
+        body = data[at + 12 : end - 4]
+        crc = crc32c(body)
+        if struct.unpack_from("<I", data, end - 4)[0] != (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF:
+            raise ValueError(f"{path} has a damaged record at {at}")
+        yield body
+        at = end
+
+
+@contextmanager
+def hearing() -> Iterator[list[str]]:
+    """Collect the warnings that are given, each as its class and its text."""
+    heard: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            yield heard
+        finally:
+            heard += [f"{warning.category.__name__}: {warning.message}" for warning in caught]
