@@ -392,7 +392,7 @@ class BackupAndRestore(Callback):
         folder = self._folder.snapshots.begin()
         try:
             about = {"epoch": position.epoch, "batch": position.batch}
-            write_model = self.trainer.freeze(folder / f"model{self._suffix}", weights_only=False, about=about)
+            write_model = self.trainer.freeze(folder / f"model{self._suffix}", weights_only=False, about=about, exposed=False)
         except BaseException:
             self._folder.snapshots.discard(folder)
             raise

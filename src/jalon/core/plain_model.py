@@ -76,7 +76,7 @@ class PlainAdapter(TrainerAdapter):
         else:  # a file may have sorted the names as texts
             self.model.set_weights([snapshot[place] for place in sorted(snapshot, key=int)])
 
-    def freeze(self, path: Path, *, weights_only: bool, about: Mapping[str, Any]) -> Write:
+    def freeze(self, path: Path, *, weights_only: bool, about: Mapping[str, Any], exposed: bool = True) -> Write:
         raise NotReady(f"jalon does not know how to save a {type(self.model).__qualname__}.")
 
     def load(self, path: Path) -> None:

@@ -111,7 +111,7 @@ class TrainerAdapter(ABC):
         """
 
     @abstractmethod
-    def freeze(self, path: Path, *, weights_only: bool, about: Mapping[str, Any]) -> Write:
+    def freeze(self, path: Path, *, weights_only: bool, about: Mapping[str, Any], exposed: bool = True) -> Write:
         """Copy the model as it is now, and return what puts the copy under its final name, whole or not at all.
 
         Training may go on before that is called, and another thread may call it.
@@ -120,6 +120,8 @@ class TrainerAdapter(ABC):
             path: The final name, whose suffix names the format. Its folder is there.
             weights_only: Leave out what only going on needs, as the optimizer's state.
             about: JSON values to store beside the weights, as the epoch and the metric.
+            exposed: Whether somebody may look at the path before it is whole. Where it is False, a writer may do without
+                what makes a file whole at every moment. Defaults to True.
         """
 
     @abstractmethod

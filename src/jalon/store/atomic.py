@@ -17,7 +17,7 @@ import itertools
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -117,18 +117,21 @@ def _removed_on_error(temp: Path) -> Iterator[None]:
         raise
 
 
-def write_bytes(path: Path, chunks: Iterable[bytes | memoryview | Late]) -> None:
+def write_bytes(path: Path, chunks: Iterable[bytes | memoryview | Late], *, exposed: bool = True) -> None:
     """Write a file from pieces, whole or not at all.
 
     Args:
         path: The final name.
         chunks: What is written, in order. Small pieces are joined, large ones go to the system as they are, and those that
             are late are asked for when all others are written.
+        exposed: Whether somebody may look at the path before it is whole. A file that nobody knows of yet, in a folder that
+            is there, is written under its name at once, and it is for others to sync the folder. Defaults to True.
 
     Raises:
         OSError: The system refuses, as on a full disk.
     """
-    with _renaming_synced(path) as temp, open(temp, "xb", buffering=_BUFFER_BYTES) as file:
+    place_of = _renaming_synced(path) if exposed else nullcontext(path)
+    with place_of as temp, open(temp, "xb", buffering=_BUFFER_BYTES) as file:
         _write(file, chunks)
         file.flush()
         _sync_open(file.fileno())

@@ -102,7 +102,7 @@ class FakeTrainer(TrainerAdapter):
         for name, value in self.weights.items():
             np.copyto(value, np.asarray(snapshot[name]))
 
-    def freeze(self, path: Path, *, weights_only: bool, about: Mapping[str, Any]) -> Write:
+    def freeze(self, path: Path, *, weights_only: bool, about: Mapping[str, Any], exposed: bool = True) -> Write:
         """Copy weights and ``about``, and unless ``weights_only`` the rates and the iterations; written as one JSON object."""
         content: dict[str, Any] = {
             "weights": {name: value.tolist() for name, value in self.named_weights()},

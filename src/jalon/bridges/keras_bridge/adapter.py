@@ -96,7 +96,7 @@ class KerasAdapter(PlainAdapter):
     def suffix_fault(self, path: str, *, weights_only: bool) -> str | None:
         return saving.suffix_fault(path, weights_only=weights_only)
 
-    def freeze(self, path: Path, *, weights_only: bool, about: Mapping[str, Any]) -> Write:
+    def freeze(self, path: Path, *, weights_only: bool, about: Mapping[str, Any], exposed: bool = True) -> Write:
         """Have Keras write beside the final name; what is returned puts the file in its place. No format holds ``about``."""
         return saving.freeze(self.model, path, weights_only=weights_only)
 

@@ -84,8 +84,8 @@ class TorchAdapter(TrainerAdapter):
     def restore_weights(self, snapshot: Mapping[str, Any]) -> None:
         self.model.module.load_state_dict({name: torch.as_tensor(value) for name, value in snapshot.items()})
 
-    def freeze(self, path: Path, *, weights_only: bool, about: Mapping[str, Any]) -> Write:
-        return saving.freeze(self.model, path, weights_only=weights_only, about=about)
+    def freeze(self, path: Path, *, weights_only: bool, about: Mapping[str, Any], exposed: bool = True) -> Write:
+        return saving.freeze(self.model, path, weights_only=weights_only, about=about, exposed=exposed)
 
     def load(self, path: Path) -> None:
         saving.read(self.model, path, optimizer="if there")

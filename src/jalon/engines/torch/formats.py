@@ -87,13 +87,14 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     write_copy(path, outline, as_host_copy(tensors))
 
 
-def write_copy(path: Path, outline: Outline, copy: HostCopy) -> None:
+def write_copy(path: Path, outline: Outline, copy: HostCopy, *, exposed: bool = True) -> None:
     """Write a checkpoint that was laid out, and whose tensors were copied, to a file that is either whole or not there.
 
     Args:
         path: Where to; its suffix names the format.
         outline: What the checkpoint is.
         copy: Its tensors.
+        exposed: As in ``atomic.write_bytes``.
 
     Raises:
         ArgumentError: An unknown suffix.
@@ -101,7 +102,7 @@ def write_copy(path: Path, outline: Outline, copy: HostCopy) -> None:
     """
     encode, _ = _format_of(path)
     with _digest(_text_of(outline, copy.layout), copy) as digest:
-        atomic.write_bytes(path, encode(outline, copy, digest))
+        atomic.write_bytes(path, encode(outline, copy, digest), exposed=exposed)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

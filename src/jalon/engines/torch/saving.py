@@ -28,7 +28,7 @@ _copies: WeakKeyDictionary[Model, HostCopies] = WeakKeyDictionary()
 """The host memory that copies of a model are made in, for as long as there is the model."""
 
 
-def freeze(model: Model, path: Path, *, weights_only: bool, about: Mapping[str, Any]) -> Write:
+def freeze(model: Model, path: Path, *, weights_only: bool, about: Mapping[str, Any], exposed: bool = True) -> Write:
     """Copy a model as it is now, and return what writes the copy to a file that is either whole or not there.
 
     Args:
@@ -36,9 +36,10 @@ def freeze(model: Model, path: Path, *, weights_only: bool, about: Mapping[str, 
         path: The file.
         weights_only: Leave out the optimizer's state.
         about: JSON values to store beside the weights.
+        exposed: As in ``atomic.write_bytes``.
     """
     outline, tensors = lay_out(content(model, weights_only=weights_only, about=about))
-    return partial(_write, path, outline, _copies.setdefault(model, HostCopies()).of(tensors))
+    return partial(_write, path, outline, _copies.setdefault(model, HostCopies()).of(tensors), exposed=exposed)
 
 
 def write(model: Model, path: Path, *, weights_only: bool) -> None:
@@ -52,9 +53,9 @@ def write(model: Model, path: Path, *, weights_only: bool) -> None:
     write_checkpoint(path, content(model, weights_only=weights_only, about={}))
 
 
-def _write(path: Path, outline: Outline, copied: AbstractContextManager[HostCopy]) -> None:
+def _write(path: Path, outline: Outline, copied: AbstractContextManager[HostCopy], *, exposed: bool) -> None:
     with copied as copy:
-        write_copy(path, outline, copy)
+        write_copy(path, outline, copy, exposed=exposed)
 
 
 def content(model: Model, *, weights_only: bool, about: Mapping[str, Any]) -> Checkpoint:
