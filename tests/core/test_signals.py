@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 
@@ -46,10 +47,18 @@ def handling(signum, handler):
         signal.signal(signum, before)
 
 
-def leave(run):
-    """Leave as a loop does: after the batch that was interrupted."""
-    if run.leave_now:
-        raise run.left()
+def train(run, *batch):
+    """Train as a loop does: one batch, made of some steps, and a look at whether to leave."""
+    with leaving_on_signals(run):
+        for step in batch:
+            step()
+        if run.leave_now:
+            raise run.left()
+
+
+def send(signum):
+    """Return a step in which a signal comes."""
+    return partial(signal.raise_signal, signum)
 
 
 @pytest.mark.parametrize("signum", ALL)
@@ -57,10 +66,8 @@ def test_a_signal_sets_a_flag_and_the_loop_leaves(run, signum):
     """The program goes on where it was; what the loop raises then is of the kind, and ends the process with the code."""
     done = []
 
-    with pytest.raises((Preempted, KeyboardInterrupt)) as caught, leaving_on_signals(run):
-        signal.raise_signal(signum)
-        done.append("the batch")
-        leave(run)
+    with pytest.raises((Preempted, KeyboardInterrupt)) as caught:
+        train(run, send(signum), lambda: done.append("the batch"))
 
     assert ["the batch"] == done
     assert run.left() is caught.value
@@ -93,22 +100,17 @@ def test_handlers_are_put_back_after_an_exception(run):
 
 def test_the_first_reason_stays(run):
     """Two kinds of signals, as SLURM's warning and its SIGTERM after it, are one leaving, for the first reason."""
-    with pytest.raises(Preempted, match="SIGUSR1"), leaving_on_signals(run):
-        signal.raise_signal(signal.SIGUSR1)
-        run.clock.advance(60)
-        signal.raise_signal(signal.SIGTERM)
-        leave(run)
+    with pytest.raises(Preempted, match="SIGUSR1"):
+        train(run, send(signal.SIGUSR1), lambda: run.clock.advance(60), send(signal.SIGTERM))
 
 
 def test_a_second_ctrl_c_interrupts_at_once(run):
     """It raises where the program stands, as Python does it, without waiting for a batch."""
     done = []
 
-    with pytest.raises(KeyboardInterrupt) as caught, leaving_on_signals(run):
-        signal.raise_signal(signal.SIGINT)
-        run.clock.advance(1.5)
-        signal.raise_signal(signal.SIGINT)
-        done.append("the batch")
+    ctrl_c = send(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        train(run, ctrl_c, lambda: run.clock.advance(1.5), ctrl_c, lambda: done.append("the batch"))
 
     assert [] == done
     assert run.left() is not caught.value
@@ -197,7 +199,7 @@ def test_an_ignored_signal_stays_ignored(run):
 def test_a_handler_in_c_stays(run):
     """One that Python does not know of, as that of ``faulthandler.register``, works during the training and after it."""
     with tempfile.TemporaryFile("w+") as file:
-        faulthandler.register(signal.SIGUSR2, file)
+        faulthandler.register(signal.SIGUSR2, file, all_threads=False)
         try:
             with leaving_on_signals(run):
                 signal.raise_signal(signal.SIGUSR2)
@@ -243,11 +245,12 @@ def test_a_fit_within_a_fit_leaves_both(run):
     """The inner one leaves first, and the outer one after it."""
     inner = Run(FakeTrainer(), clock=ManualClock())
 
-    with pytest.raises(Preempted), leaving_on_signals(run):
-        with pytest.raises(Preempted), leaving_on_signals(inner):
-            signal.raise_signal(signal.SIGTERM)
-            leave(inner)
-        leave(run)
+    def callback():
+        with pytest.raises(Preempted):
+            train(inner, send(signal.SIGTERM))
+
+    with pytest.raises(Preempted):
+        train(run, callback)
 
     assert (True, True) == (run.leave_now, inner.leave_now)
 
@@ -274,10 +277,13 @@ def test_a_forked_child_ends_as_ever(run):
 
 def test_a_signal_that_comes_while_they_are_held_back_is_not_lost(run):
     """It is heeded when the block has ended, if not before."""
-    with pytest.raises(Preempted, match="SIGTERM"), leaving_on_signals(run):
+
+    def start_workers():
         with signals_held_back(SIGNALS):
             os.kill(os.getpid(), signal.SIGTERM)
-        leave(run)
+
+    with pytest.raises(Preempted, match="SIGTERM"):
+        train(run, start_workers)
 
     assert set() == signal.pthread_sigmask(signal.SIG_BLOCK, ()) & set(SIGNALS)
 

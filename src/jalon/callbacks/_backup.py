@@ -195,6 +195,20 @@ class BackupFolder:
         (self.path / HISTORY).unlink(missing_ok=True)
         self._rows_written = self._history_bytes = 0
 
+    def remove(self) -> None:
+        """Delete all that is kept here and let others write here, and the folder with it where nothing else is in it.
+
+        Raises:
+            OSError: Something cannot be deleted.
+        """
+        try:
+            self.delete()
+            self._lock.path.unlink(missing_ok=True)
+        finally:
+            self.release()
+        with suppress(OSError):
+            self.path.rmdir()
+
     # ---- read --------------------------------------------------------------------------------------------------------
 
     def find(self) -> list[Snapshot]:

@@ -219,6 +219,16 @@ class BackupAndRestore(Callback):
             raise ArgumentError(f"{type(self).__name__}: a training is backed up in one place. Received: two of them.")
         atomic.refuse_unwritable(Path(self.backup_dir, IDENTITY), type(self).__name__)
         self._folder.claim()
+        try:
+            self._settle_what_it_is()
+        except BaseException:
+            self._folder.release()
+            raise
+        if self.run.keeps:
+            self.run.keeper = self
+
+    def _settle_what_it_is(self) -> None:
+        """Settle whether this is a new training or one to go on with."""
         found = [] if self.resume is False else self._kept()
         if self.resume is True and not found:
             raise CheckpointError(f"{type(self).__name__}: there is nothing to go on with in {self.backup_dir}.")
@@ -226,8 +236,6 @@ class BackupAndRestore(Callback):
             self._choose(found)
         else:
             self.run.id = self._folder.begin(self.trainer.fingerprint())
-        if self.run.keeps:
-            self.run.keeper = self
 
     def _kept(self) -> list[Snapshot]:
         identity = self._folder.identity()
@@ -476,12 +484,9 @@ class BackupAndRestore(Callback):
             return
         self._settle()
         try:
-            self._folder.delete()
+            self._folder.remove()
         except OSError as exc:
             self._warn_once("delete", JalonWarning, self._undeleted(exc))
-        self._folder.release()
-        with suppress(OSError):  # what others put there stays
-            Path(self.backup_dir).rmdir()
 
     # ---- restore ---------------------------------------------------------------------------------------------------------
 

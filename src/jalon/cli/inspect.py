@@ -22,6 +22,7 @@ LABELS = {
     "id": "run",
     "learning_rate": "learning rate",
     "stop_reason": "why it stopped",
+    "tags": "curves",
     "transforms": "data prepared by",
     "written_at": "written",
 }

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import BinaryIO
 
 from jalon.errors import CheckpointError
@@ -87,8 +88,7 @@ def _renaming_synced(path: Path) -> Iterator[Path]:
     temp = temp_beside(target)
     with _removed_on_error(temp):
         yield temp
-        temp.replace(target)
-    sync_folder(target.parent)
+        _replace(temp, target)
 
 
 def put_in_place(temp: Path, target: Path) -> None:
@@ -103,8 +103,36 @@ def put_in_place(temp: Path, target: Path) -> None:
     """
     with _removed_on_error(temp):
         _sync(temp, os.O_RDWR)
+        _replace(temp, target)
+
+
+def _replace(temp: Path, target: Path) -> None:
+    """Rename, and put the rename on the disk. A large old file's blocks are freed by another thread, after that.
+
+    To free them takes as long as to write some of them, and would be waited for in the rename.
+    """
+    old = _held(target)
+    try:
         temp.replace(target)
-    sync_folder(target.parent)
+        sync_folder(target.parent)
+    finally:
+        if old is not None:
+            _close_aside(old)
+
+
+def _held(path: Path) -> int | None:
+    """Return a descriptor that keeps the blocks of a large file in use, where the system has such."""
+    with suppress(OSError):
+        if hasattr(os, "O_PATH") and path.stat().st_size >= _PIECE_BYTES:
+            return os.open(path, os.O_PATH)
+    return None
+
+
+def _close_aside(descriptor: int) -> None:
+    try:
+        Thread(target=os.close, args=(descriptor,), name="jalon-free", daemon=True).start()
+    except RuntimeError:  # no more threads are to be had, or Python 3.12 is about to end
+        os.close(descriptor)
 
 
 @contextmanager

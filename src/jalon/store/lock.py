@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from jalon.errors import CheckpointError, FolderInUse
@@ -88,7 +89,8 @@ class FolderLock:
         """Leave the folder to the next one. May run twice."""
         if self._descriptor is None:
             return
-        os.ftruncate(self._descriptor, 0)
+        with suppress(OSError):  # the number says nothing any more
+            os.ftruncate(self._descriptor, 0)
         self.forget()
 
     def forget(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import math
@@ -9,8 +10,11 @@ import os
 import pickle
 import random
 import resource
+import threading
 from collections import OrderedDict
+from io import FileIO
 from pathlib import Path
+from typing import NoReturn
 
 import h5py
 import numpy as np
@@ -19,6 +23,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from jalon.engines.torch import formats
 from jalon.engines.torch.formats import SUFFIXES, Checkpoint, read_checkpoint, write_checkpoint
 from jalon.errors import ArgumentError, CheckpointError
 
@@ -503,18 +508,106 @@ def test_an_unknown_suffix_names_the_known_ones(tmp_path, act):
         act(tmp_path / "model.keras")
 
 
+LARGE = 9_000_000
+"""So many float32 are written in several pieces, and their checksum comes from another thread."""
+
+
 @every_format
-def test_a_full_disk_is_an_os_error_and_leaves_the_old_file(tmp_path, suffix):
+@pytest.mark.parametrize("count", [100_000, LARGE])
+def test_a_full_disk_is_an_os_error_and_leaves_the_old_file(tmp_path, suffix, count):
     """Where the disk takes no more, the system's own error comes out and the old checkpoint still loads."""
     path = tmp_path / f"net{suffix}"
     write_checkpoint(path, Checkpoint({"w": torch.ones(10)}))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (count * 2, hard))
     try:
         with pytest.raises(OSError, match="File too large"):
-            write_checkpoint(path, Checkpoint({"w": torch.zeros(100_000)}))
+            write_checkpoint(path, Checkpoint({"w": torch.zeros(count)}))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     assert [("w", raw(torch.ones(10)))] == raw_all(read_checkpoint(path).weights)
     assert [path] == list(tmp_path.iterdir())
+    assert not [thread for thread in threading.enumerate() if thread.name == "jalon-digest"]
+
+
+@every_format
+@pytest.mark.parametrize("count", [10, LARGE])
+def test_a_failed_checksum_leaves_the_old_file(tmp_path, suffix, count, monkeypatch):
+    """What goes wrong while the checksum is computed comes out of the save, and the old checkpoint still loads."""
+    path = tmp_path / f"net{suffix}"
+    write_checkpoint(path, Checkpoint({"w": torch.ones(10)}))
+    with monkeypatch.context() as broken:
+        broken.setattr(formats, "_sha256", lambda *_: _raise(MemoryError("no room for a checksum")))
+        with pytest.raises(MemoryError, match="checksum"):
+            write_checkpoint(path, Checkpoint({"w": torch.zeros(count)}))
+
+    assert [("w", raw(torch.ones(10)))] == raw_all(read_checkpoint(path).weights)
+    assert [path] == list(tmp_path.iterdir())
+
+
+def _raise(exc: BaseException) -> NoReturn:
+    raise exc
+
+
+@every_format
+@pytest.mark.parametrize("threads", [True, False])
+def test_large_files_come_back(tmp_path, suffix, threads, monkeypatch):
+    """What is written in many pieces comes back, also where no other thread is to be had for the checksum."""
+    weights = {"a": torch.arange(LARGE, dtype=torch.float32), "b": torch.ones(3, dtype=torch.float64), "c": torch.ones(600_000)}
+    if not threads:
+        monkeypatch.setattr(threading.Thread, "start", lambda _: _raise(RuntimeError("can't start new thread")))
+    write_checkpoint(tmp_path / f"net{suffix}", Checkpoint(weights, about={"epoch": 3}))
+    back = read_checkpoint(tmp_path / f"net{suffix}")
+
+    assert {"epoch": 3} == back.about
+    assert list(weights) == list(back.weights)
+    assert all(torch.equal(value, back.weights[name]) for name, value in weights.items())
+
+
+@every_format
+def test_a_flipped_bit_in_a_large_file_is_noticed(tmp_path, suffix):
+    """The checksum that was computed beside the write covers every piece."""
+    path = tmp_path / f"net{suffix}"
+    write_checkpoint(path, Checkpoint({"a": torch.zeros(LARGE), "b": torch.zeros(3, dtype=torch.int8)}))
+    size = path.stat().st_size
+    with open(path, "r+b", buffering=0) as file:
+        for place in (size // 2, size - LARGE, LARGE):
+            flip(file, place)
+            with pytest.raises(CheckpointError, match="is damaged"):
+                read_checkpoint(path)
+            flip(file, place)
+
+    assert not read_checkpoint(path).weights["a"].any()
+
+
+def flip(file: FileIO, place: int) -> None:
+    file.seek(place)
+    one = file.read(1)[0]
+    file.seek(place)
+    file.write(bytes([one ^ 4]))
+
+
+@pytest.mark.parametrize("count", [10, LARGE])
+def test_the_checksum_is_that_of_text_and_data_section(tmp_path, count):
+    """Whoever has the text and what follows the header of a .safetensors can check the file without jalon."""
+    path = tmp_path / "net.safetensors"
+    weights = {"narrow": torch.ones(3, dtype=torch.int8), "ü": torch.rand(count), "wide": torch.ones(2, dtype=torch.float64)}
+    write_checkpoint(path, Checkpoint(weights, {"lr": math.inf}, {"epoch": 3}))
+    data = path.read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    note = json.loads(data[8 : 8 + size])["__metadata__"]
+
+    assert hashlib.sha256(note["jalon"].encode() + data[8 + size :]).hexdigest() == note["sha256"]
+
+
+def test_the_description_is_json_as_documented(tmp_path):
+    """The text says format, what was told, the optimizer's state and every tensor's type and shape, in this order."""
+    path = tmp_path / "net.safetensors"
+    write_checkpoint(path, Checkpoint({"w": torch.ones(1, 2)}, {"betas": (0.9, 1), "m": torch.ones(())}, {"epoch": 3}))
+    data = path.read_bytes()
+    text = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]["jalon"]
+
+    optimizer = {"dict": [["betas", {"tuple": [0.9, 1]}], ["m", {"tensor": "jalon:optimizer/m"}]]}
+    tensors = {"w": ["float32", [1, 2]], "jalon:optimizer/m": ["float32", []]}
+    assert json.dumps({"format": 1, "about": {"epoch": 3}, "optimizer": optimizer, "tensors": tensors}) == text

@@ -12,7 +12,6 @@ from jalon.cli.contents.apart import read_apart
 from jalon.cli.contents.found import Found
 from jalon.errors import MissingPackage
 
-HISTORY = "history.jsonl"
 _TEMP = re.compile(r"\.(?P<name>.+)\.tmp-(?P<pid>\d+)-\d+")
 
 
@@ -47,12 +46,13 @@ def _at(path: Path) -> Iterator[Found]:
 
 def _in_folder(folder: Path) -> Iterator[Found]:
     is_backup = snapshots.is_backup(folder) and not any(map(orbax_saves.is_save, folder.iterdir()))
-    if is_backup:
-        yield from snapshots.look_into(folder)
+    seen = [] if not is_backup else list(snapshots.look_into(folder))
+    yield from seen
+    known = {one.path for one in seen}
     for path in sorted(folder.iterdir(), key=_natural):
         if path.is_dir() and (path.is_symlink() or path.name.startswith(".")):
             continue
-        if not (is_backup and path.is_dir() and snapshots.is_snapshot(path)):
+        if path not in known:
             yield from search(path)
 
 
@@ -73,7 +73,7 @@ def _in_file(path: Path) -> Found | None:
         return checkpoints.look(path)
     if event_files.MARK in path.name:
         return event_files.look(path)
-    if path.name == HISTORY:
+    if path.name == snapshots.HISTORY:
         return tables.look_history(path)
     separator = tables.separator_of(path)
     return None if separator is None else tables.look(path, separator)

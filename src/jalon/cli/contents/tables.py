@@ -38,7 +38,7 @@ def look(path: Path, separator: str) -> Found:
         separator: What stands between its values.
     """
     found = Found(path, "table of epochs", note=_NO_CHECKSUM)
-    whole, is_torn = _whole_lines(path)
+    whole, is_torn = _whole_lines(path.read_bytes())
     try:
         rows = csv.reader(io.StringIO(whole.decode("utf-8-sig"), newline=""), csv.excel, delimiter=separator, strict=True)
         columns = next(rows, [])
@@ -54,14 +54,15 @@ def look(path: Path, separator: str) -> Found:
     return _torn(found, len(lengths)) if is_torn else found
 
 
-def look_history(path: Path) -> Found:
-    """Return what a backup's history holds: each row is looked at.
+def look_history(path: Path, length: int | None = None) -> Found:
+    """Return what the history of a run holds: each row is looked at.
 
     Args:
-        path: The file ``history.jsonl``.
+        path: The file ``history.jsonl``; one that is not there has no rows.
+        length: How many bytes count. Defaults to all.
     """
     found = Found(path, "history", note=_NO_CHECKSUM)
-    whole, is_torn = _whole_lines(path)
+    whole, is_torn = _whole_lines(path.read_bytes()[:length] if path.is_file() else b"")
     lines = whole.splitlines()
     for number, line in enumerate(lines, start=1):
         try:
@@ -72,8 +73,7 @@ def look_history(path: Path) -> Found:
     return _torn(found, len(lines)) if is_torn else found
 
 
-def _whole_lines(path: Path) -> tuple[bytes, bool]:
-    data = path.read_bytes()
+def _whole_lines(data: bytes) -> tuple[bytes, bool]:
     end = data.rfind(b"\n") + 1
     return data[:end], end < len(data)
 
