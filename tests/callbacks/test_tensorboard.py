@@ -855,6 +855,36 @@ class TestResume:
         assert ([] if left == "nothing" else [1, 2]) == curve(tmp_path / "train", "batch_loss")
         assert 1 == curve(tmp_path / "train")[-1]
 
+    def test_files_that_are_gone_with_something_held_back(self, tmp_path):
+        """Where the end of a file is gone, what a full disk had held back has no place any more; whole records are left."""
+        loop = resumable(Loop(TensorBoard(tmp_path, update_freq="batch")))
+        loop.callbacks.on_train_begin()
+        loop.batch(0)
+        loop.batch(1)
+        with full_disk(150):  # in the second record
+            state = loop.callbacks.state_dict()
+        kill(loop)
+        (path,) = files(tmp_path)
+        os.truncate(path, 140)
+        with pytest.warns(CallbackDegraded, match="bytes are gone"):
+            again = go_on(Loop(TensorBoard(tmp_path, update_freq="batch")), state)
+        again.run.step = 2
+        again.batch(2)
+        again.callbacks.on_train_end()
+
+        assert [1, 3] == curve(tmp_path / "train", "batch_loss")
+
+    def test_killed_before_the_first_backup(self, tmp_path):
+        """A start that was killed before its first backup leaves no record in any file for the next one."""
+        for _ in range(2):
+            loop = resumable(Loop(TensorBoard(tmp_path)))
+            loop.callbacks.on_train_begin()
+            loop.epoch(0)
+            kill(loop)
+
+        assert [0] == curve(tmp_path / "train")
+        assert [0] == curve(tmp_path / "validation")
+
     def test_graph_once(self, tmp_path):
         """The graph is in the files once, however often training is gone on with."""
         graph = Graph("graph_def", graph_def([Node("in", "placeholder")]))

@@ -91,6 +91,12 @@ class Accumulator(_PythonReader):
     accumulates = "accumulator"
 
 
+class FileByFile(_PythonReader):
+    """Reads as tools do that open each file by itself, every time anew."""
+
+    accumulates = "file_by_file"
+
+
 class DataServer(LiveReader):
     """Reads as TensorBoard does by default: with its data server, which is written in Rust."""
 
@@ -159,7 +165,7 @@ def why_not(reader: type[LiveReader]) -> str | None:
     return f"needs {needed}"
 
 
-READERS: tuple[type[LiveReader], ...] = (PythonReader, PythonReaderOnTensorFlow, Accumulator, DataServer)
+READERS: tuple[type[LiveReader], ...] = (PythonReader, PythonReaderOnTensorFlow, Accumulator, FileByFile, DataServer)
 
 
 # ---- the process of a reader in Python -----------------------------------------------------------------------------------------
@@ -188,6 +194,21 @@ def _of_accumulator(one: Any) -> Iterable[tuple[str, Any]]:
     for tag in one.Tags()["histograms"]:
         if values := [[event.step] for event in one.Histograms(tag)]:
             yield tag, values
+
+
+def file_by_file(folder: Path) -> Callable[[], Points]:
+    """Return what reads each file with an ``EventAccumulator`` of its own."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    def points() -> Points:
+        found: Points = {}
+        for path in sorted(folder.rglob("*tfevents*")):
+            tags = found.setdefault(str(path.parent.relative_to(folder)), {})
+            for tag, values in _of_accumulator(EventAccumulator(str(path), size_guidance=_EVERY_KIND).Reload()):
+                tags.setdefault(tag, []).extend(values)
+        return found
+
+    return points
 
 
 def multiplexer(folder: Path) -> Callable[[], Points]:
@@ -227,7 +248,7 @@ def main(accumulates: str, folder: str, *on: str) -> None:
     """Answer each line on stdin, the name of a folder, with the points in it as JSON."""
     if "tensorflow" not in on:
         sys.modules["tensorboard.compat.notf"] = types.ModuleType("notf")  # TensorBoard's own switch
-    attach = {"accumulator": accumulator, "multiplexer": multiplexer}[accumulates]
+    attach = {"accumulator": accumulator, "file_by_file": file_by_file, "multiplexer": multiplexer}[accumulates]
     attached: dict[str, Callable[[], Points]] = {}
     for line in sys.stdin:
         within = line.rstrip("\n")

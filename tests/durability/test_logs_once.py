@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from event_readers import READERS, Accumulator, DataServer, LiveReader, Points, PythonReader, why_not
+from event_readers import READERS, Accumulator, DataServer, FileByFile, LiveReader, Points, PythonReader, why_not
 
 from jalon.callbacks import CSVLogger, TensorBoard
 from jalon.core.callback_list import CallbackList
@@ -337,7 +337,7 @@ def fit(root: Path, *, killed_at: int = 0) -> None:
 @pytest.mark.slow
 def test_fit_killed_and_started_again(attached, place):
     """``fit``, killed twice and started again by the same command, has logged in the end what it logs uninterrupted."""
-    kinds = [kind for kind in (PythonReader, Accumulator, DataServer) if why_not(kind) is None]
+    kinds = [kind for kind in (PythonReader, Accumulator, FileByFile, DataServer) if why_not(kind) is None]
     expected, root = place(), place()
     fit(expected)
     for step in (11, 30, 0):

@@ -7,7 +7,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -39,7 +39,7 @@ class Screen:
         """Show rows, their values below each other.
 
         Args:
-            rows: The values of each row, as many in each.
+            rows: The values of each row, as many in each; one row at least.
             head: What stands above them.
             right: The columns, from 0, whose values end at the same place.
             styles: How values are shown on a terminal, by value.
@@ -83,9 +83,13 @@ def printable(text: str) -> str:
 
 
 def _table(rows: Sequence[Sequence[str]], head: Sequence[str], right: Collection[int], styles: Mapping[str, str]) -> Table:
+    """Return rows as a table. Of one with a head, names fold; of one without, what stands last."""
     table = Table(box=None, show_header=bool(head), show_edge=False, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for at in range(len(rows[0]) if rows else len(head)):
-        table.add_column(head[at] if head else "", overflow="fold", justify="right" if at in right else "left")
+    columns = len(rows[0])
+    folding = 0 if head else columns - 1
+    for at in range(columns):
+        justify: JustifyMethod = "right" if at in right else "left"
+        table.add_column(head[at] if head else "", overflow="fold", justify=justify, no_wrap=at != folding)
     for row in rows:
         table.add_row(*(Text(value, style=styles.get(value, "")) for value in row))
     return table

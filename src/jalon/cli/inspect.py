@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from jalon.cli import _words
 from jalon.cli._screen import Screen
 from jalon.cli.contents.found import Array, Found
 from jalon.cli.contents.search import search
 from jalon.cli.verify import STYLES, as_json_of, told
 from jalon.errors import ArgumentError
 
-LABELS = {
-    "bests": "best so far",
-    "callbacks": "callbacks with state",
-    "fingerprint": "what is trained",
-    "id": "run",
-    "learning_rate": "learning rate",
-    "stop_reason": "why it stopped",
-    "tags": "curves",
-    "transforms": "data prepared by",
-    "written_at": "written",
-}
-"""How what a file says of itself is called; anything else is shown under its own name."""
-
 _SHOWN = 12
 _LONGEST = 300
+_IN_SHORT = ("epoch", "batch", "records", "rows")
 
 
 def inspect(
@@ -46,13 +36,13 @@ def inspect(
     Args:
         path: A file or a folder.
         in_full: Show long lists and texts in full.
-        as_json: Show it as JSON, in full.
+        as_json: Show it as JSON, in full. Epochs and batches are counted from 0 there, as in the files.
     """
     found = _found_at(path)
     screen = Screen()
     if as_json:
         screen.json([_as_json(one) for one in found])
-    elif len(found) == 1 and found[0].path == path:
+    elif len(found) == 1:
         _show(screen, found[0], in_full=in_full)
     else:
         screen.rows([(one.state, f"{one.path}  {_in_short(one)}") for one in found], styles=STYLES)
@@ -78,34 +68,42 @@ def _found_at(path: Path) -> list[Found]:
 
 
 def _as_json(found: Found) -> dict[str, Any]:
-    arrays = [
-        {"name": one.name, "shape": one.shape, "dtype": one.dtype, "values": one.values, "bytes": one.size}
-        for one in found.arrays
-    ]
+    weights = [asdict(one) | {"parameters": one.parameters} for one in found.arrays]
     parts = [_as_json(one) for one in _parts(found)]
-    return as_json_of(found) | {"about": found.facts, "weights": arrays, "optimizer": found.optimizer, "parts": parts}
+    return as_json_of(found) | {"about": found.facts, "weights": weights, "optimizer": found.optimizer, "parts": parts}
 
 
 def _parts(found: Found) -> Iterator[Found]:
-    """Yield what the files of a whole snapshot hold."""
-    if found.kind == "snapshot" and found.state == "whole":
-        yield from (part for name in found.facts["files"] for part in search(found.path / name))
+    """Yield what the files of a whole snapshot hold, without what the snapshot says of itself too."""
+    if found.kind != "snapshot" or found.state != "whole":
+        return
+    for name in found.facts["files"]:
+        for part in search(found.path / name):
+            part.note = None  # the manifest has the checksums
+            part.facts = {key: value for key, value in part.facts.items() if key not in found.facts}
+            yield part
 
 
 def _in_short(found: Found) -> str:
     """Return a line: what is wrong, or what it is and the values that tell it from its neighbours."""
     if found.state != "whole":
         return told(found)
-    values = [f"{key} {_said(key, found.facts[key])}" for key in ("epoch", "batch", "records", "rows") if key in found.facts]
-    if "monitor" in found.facts and "value" in found.facts:
-        values.append(f"{found.facts['monitor']} {_said('value', found.facts['value'])}")
+    chosen = {key: found.facts[key] for key in (*_IN_SHORT, "finished") if key in found.facts}
+    values = [f"{name} {value}" for name, value in _words.facts(chosen) if name != "finished"]
+    if {"monitor", "value"} <= found.facts.keys():
+        values.append(f"{found.facts['monitor']} {_words.plainly(found.facts['value'])}")
     return "; ".join([found.kind, *values, *filter(None, [found.note])])
 
 
+# ---- one thing in detail ---------------------------------------------------------------------------------------------
+
+
 def _show(screen: Screen, found: Found, *, in_full: bool) -> None:
-    """Show one thing: what it is, what it says of itself, its arrays."""
     screen.line(str(found.path), style="bold")
-    rows = [("what it is", found.kind), ("state", found.state), *_troubles(found), *_facts(found, in_full=in_full)]
+    troubles = {"reason": found.reason, "what to do": found.remedy, "note": found.note}
+    rows = [("what it is", found.kind), ("state", found.state)]
+    rows += [(label, text) for label, text in troubles.items() if text is not None]
+    rows += [(label, text if in_full else _shortened(text)) for label, text in _facts(found)]
     screen.rows(rows, styles=STYLES)
     _show_arrays(screen, found.arrays, in_full=in_full)
     for part in _parts(found):
@@ -113,76 +111,44 @@ def _show(screen: Screen, found: Found, *, in_full: bool) -> None:
         _show(screen, part, in_full=in_full)
 
 
-def _troubles(found: Found) -> Iterator[tuple[str, str]]:
-    for label, text in (("reason", found.reason), ("what to do", found.remedy), ("note", found.note)):
-        if text is not None:
-            yield label, text
-
-
-def _facts(found: Found, *, in_full: bool) -> Iterator[tuple[str, str]]:
-    for key, value in found.facts.items():
-        text = _said(key, value)
-        if len(text) > _LONGEST and not in_full:
-            text = f"{text[:_LONGEST]}… (--all shows the rest)"
-        yield LABELS.get(key, key), text
+def _facts(found: Found) -> Iterator[tuple[str, str]]:
+    if found.kind == "plain data":
+        yield from ((_words.LABELS.get(key, key), _words.kept(value)) for key, value in found.facts.items())
+        return
+    yield from _words.facts(found.facts)
     if "written_at" not in found.facts and found.path.is_file():
-        yield "last changed", _date(found.path.stat().st_mtime)
+        yield "last changed", _words.date(datetime.fromtimestamp(found.path.stat().st_mtime, UTC))
     if found.arrays:
-        size = sum(one.size for one in found.arrays)
-        yield "weights", f"{sum(one.values for one in found.arrays):,} values in {_number(found.arrays)}, {_bytes(size)}"
+        parameters, size = sum(one.parameters for one in found.arrays), sum(one.bytes for one in found.arrays)
+        yield "weights", f"{parameters:,} parameters in {_number(len(found.arrays))}, {_words.size(size)}"
         yield "optimizer", "no" if found.optimizer is None else _optimizer(found.optimizer)
 
 
-def _optimizer(told: Mapping[str, Any]) -> str:
-    parts = [str(told["class"])] if told.get("class") else []
-    parts += [f"step {told['step']:,}"] if "step" in told else []
-    parts += [f"learning rate {_said('', told['learning_rate'])}"] if "learning_rate" in told else []
-    parts += ["with an average of the weights"] if told.get("averages") else []
-    return ", ".join([*parts, f"{told['tensors']:,} arrays, {_bytes(told['bytes'])}"])
+def _optimizer(state: Mapping[str, Any]) -> str:
+    parts = [str(state["class"])] if state.get("class") else []
+    parts += [f"step {state['step']:,}"] if "step" in state else []
+    parts += [f"learning rate {_words.plainly(state['learning_rate'])}"] if "learning_rate" in state else []
+    parts += ["with an average of the weights"] if state.get("averages") else []
+    return ", ".join([*parts, _number(state["tensors"]), _words.size(state["bytes"])])
 
 
 def _show_arrays(screen: Screen, arrays: Sequence[Array], *, in_full: bool) -> None:
     if not arrays:
         return
     shown = arrays if in_full or len(arrays) <= _SHOWN else arrays[: _SHOWN - 2]
-    rows = [(one.name, "×".join(map(str, one.shape)) or "one", one.dtype, f"{one.values:,}", _bytes(one.size)) for one in shown]
+    rows = [
+        (one.name, "×".join(map(str, one.shape)) or "one", one.dtype, f"{one.parameters:,}", _words.size(one.bytes))
+        for one in shown
+    ]
     screen.line()
-    screen.rows(rows, head=("name", "shape", "type", "values", "size"), right=(3, 4), styles={})
+    screen.rows(rows, head=("name", "shape", "type", "parameters", "size"), right=(3, 4), styles={})
     if len(shown) < len(arrays):
         screen.line(f"and {len(arrays) - len(shown):,} more: --all shows them")
 
 
-# ---- words -----------------------------------------------------------------------------------------------------------
+def _number(tensors: int) -> str:
+    return f"{tensors:,} tensor{'' if tensors == 1 else 's'}"
 
 
-def _said(key: str, value: Any) -> str:
-    """Return a value in words."""
-    if key == "written_at" and isinstance(value, (int, float)):
-        return _date(value)
-    if key == "transforms" and isinstance(value, list):
-        return ", ".join(str(one.get("class")).rpartition(".")[2] if isinstance(one, dict) else str(one) for one in value)
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name}: {_said(name, one)}" for name, one in value.items()) or "nothing"
-    if isinstance(value, (list, tuple)):
-        return ", ".join(_said("", one) for one in value) or "none"
-    if isinstance(value, bool) or value is None:
-        return {True: "yes", False: "no", None: "none"}[value]
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _date(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
-
-
-def _number(arrays: Sequence[Array]) -> str:
-    return f"{len(arrays):,} array{'s' * (len(arrays) > 1)}"
-
-
-def _bytes(size: int) -> str:
-    """Return a size in the unit in which it has one to three digits before the point."""
-    number, unit = float(size), "bytes"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if number < 1000:
-            break
-        number, unit = number / 1000, larger
-    return f"{size:,} bytes" if unit == "bytes" else f"{number:.1f} {unit}"
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… (--all shows the rest)"

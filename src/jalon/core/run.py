@@ -203,6 +203,7 @@ class Run:
     def state_dict(self) -> dict[str, Any]:
         """Return the counters, the reason for stopping and the best values as plain data."""
         return {
+            "epoch": self.epoch,
             "step": self.step,
             "elapsed": self.elapsed,
             "stop_requested": self.stop_requested,
@@ -212,7 +213,7 @@ class Run:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take back what ``state_dict`` returned."""
-        self.step = state["step"]
+        self.epoch, self.step = state["epoch"], state["step"]
         self._began = self.clock.monotonic() - state["elapsed"]
         self.stop_requested, self.stop_reason = state["stop_requested"], state["stop_reason"]
         for best in state["bests"]:

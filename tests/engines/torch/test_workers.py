@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 import torch
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from jalon.core.signals import SIGNALS
 from jalon.engines.torch.workers import opened
@@ -43,8 +43,9 @@ class Rows(Dataset):
             pass
         return torch.tensor(index)
 
-def loader(method, persistent):
-    return DataLoader(Rows(), batch_size=4, num_workers=2, multiprocessing_context=method, persistent_workers=persistent == "kept")
+def loader(method, kept):
+    kept = kept == "kept"
+    return DataLoader(Rows(), batch_size=4, num_workers=2, multiprocessing_context=method, persistent_workers=kept)
 
 def train(batches, when):
     run, seen = Run(FakeTrainer()), []
@@ -80,8 +81,9 @@ train(lambda: opened(Loader(Rows(), batch_size=4, num_workers=2)), when=None)
 """
 
 KILLED = """
-for batch in opened(loader("fork", sys.argv[1])):
-    os.kill(os.getpid(), signal.SIGKILL)
+batches = opened(loader("fork", sys.argv[1]))
+next(batches), next(batches)  # one of each worker, which has begun to look after its parent then
+os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
@@ -104,6 +106,7 @@ def run_program(tmp_path):
             shown, complaints = child.communicate(timeout=120)  # until everyone who could write has ended
         except subprocess.TimeoutExpired:
             os.killpg(child.pid, signal.SIGKILL)
+            child.communicate()
             raise
         return child.returncode, shown, complaints
 
@@ -146,6 +149,21 @@ def test_the_users_own_beginning_of_a_worker_stays():
 
     assert (list(range(8)), [1, 2]) == (batches, numbers.tolist())
     assert begin is loader.worker_init_fn
+
+
+class StartsPrograms(Dataset):
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        return os.system("kill -TERM $$")
+
+
+def test_a_program_that_a_worker_starts_can_be_ended():
+    """It gets signals as ever, as a decoder that is given up."""
+    ends = [int(end) for end in opened(DataLoader(StartsPrograms(), num_workers=1, batch_size=None))]
+
+    assert [signal.SIGTERM] * 2 == ends
 
 
 @pytest.mark.parametrize("data", [[1, 2, 3], DataLoader([1, 2, 3], batch_size=None)], ids=["a list", "a loader without workers"])

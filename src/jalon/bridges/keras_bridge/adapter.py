@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from jalon.bridges.keras_bridge import averages, graph, orbax, profiler, saving
+from jalon.bridges.keras_bridge import averages, graph, orbax, profiler, resuming, saving
 from jalon.core.plain_model import PlainAdapter
 from jalon.core.trainer import Averages, Direction, Embedding, Graph, Write
 
@@ -24,6 +24,7 @@ class KerasAdapter(PlainAdapter):
     def __init__(self, model: Any) -> None:
         super().__init__(model)
         self._validates = True
+        self._steps: int | None = None
 
     @property
     def model(self) -> Any:
@@ -46,9 +47,9 @@ class KerasAdapter(PlainAdapter):
     def validates(self) -> bool:
         return self._validates
 
-    def announce_validation(self, planned: bool) -> None:
-        """Take from the loop whether it will validate."""
-        self._validates = planned
+    def announce(self, *, validates: bool, steps: int | None) -> None:
+        """Take from the loop whether it will validate, and how many batches an epoch has."""
+        self._validates, self._steps = validates, steps
 
     def metric_direction(self, metric: str) -> Direction | None:
         """Return what the compiled metric of that name says; less ``loss`` is better."""
@@ -98,10 +99,21 @@ class KerasAdapter(PlainAdapter):
 
     def freeze(self, path: Path, *, weights_only: bool, about: Mapping[str, Any], exposed: bool = True) -> Write:
         """Have Keras write beside the final name; what is returned puts the file in its place. No format holds ``about``."""
+        if not exposed:  # the first of a run, from before Keras has built the optimizer
+            saving.build_optimizer(self.model)
         return saving.freeze(self.model, path, weights_only=weights_only)
 
     def load(self, path: Path) -> None:
         saving.load(self.model, path)
+
+    def fingerprint(self) -> dict[str, Any]:
+        return resuming.fingerprint(self.model, self._steps)
+
+    def loop_state(self) -> dict[str, Any]:
+        return resuming.loop_state(self.model)
+
+    def load_loop_state(self, state: Mapping[str, Any]) -> None:
+        resuming.load_loop_state(self.model, state)
 
     def averages(self) -> Averages | None:
         return averages.averages(self.model)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, NoReturn
 
 import keras as keras_
 from keras.src.utils import python_utils  # how Keras turns what a step returns into logs
 
+from jalon.bridges.keras_bridge import resuming
 from jalon.bridges.keras_bridge.adapter import KerasAdapter
 from jalon.bridges.keras_bridge.call import Call, HearsOfFailure, call_under_way, tell_of_failures
 from jalon.bridges.keras_bridge.keras_run import KerasRun
@@ -17,7 +18,8 @@ from jalon.callbacks.progbar_logger import ProgbarLogger
 from jalon.core.callback import Logs
 from jalon.core.callback_list import CallbackList
 from jalon.core.logs import BatchLogs
-from jalon.core.run import Phase
+from jalon.core.run import Phase, Position
+from jalon.core.signals import leaving_on_signals
 from jalon.errors import NotReady
 
 
@@ -89,7 +91,8 @@ class BridgedList(HearsOfFailure):
         run.phase = phase
         if phase == "train":
             run.begin(0 if call is None else call.initial_epoch)
-            run.trainer.announce_validation(call is None or call.validates)
+            run.trainer.announce(validates=call is None or call.validates, steps=params.get("steps"))
+            run.keeps = True
         self._list = CallbackList([*self._given, *self._added(phase, params)])
         self.callbacks = list(self._list)
         self._session = ExitStack()
@@ -97,6 +100,9 @@ class BridgedList(HearsOfFailure):
         self._guarded(self._list.begin, run, model, params)
         if phase == "train":
             self._guarded(self._list.validate)
+            if run.keeper is not None:
+                self._session.enter_context(leaving_on_signals(run))
+                resuming.say_if_the_order_is_lost()
 
     def _added(self, phase: Phase, params: dict[str, Any]) -> list[Any]:
         """Return the history and the progress bar that Keras would have added."""
@@ -134,10 +140,19 @@ class BridgedList(HearsOfFailure):
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self._begin("train")
         self._fitting = True
-        self._guarded(self._list.on_train_begin, {})
+        keeper = self.run.keeper
+        if keeper is None or not keeper.finished:
+            self._guarded(self._list.on_train_begin, {})
+        self._guarded(self.run.restore)
+        if keeper is not None and (keeper.finished or (keeper.position is not None and self.run.stop_requested)):
+            self.run.initial_epoch = self.run.epochs  # nothing is left to train
 
     def on_train_end(self, logs: Logs | None = None) -> None:
-        self._guarded(self._list.on_train_end, python_utils.pythonify_logs(logs))
+        keeper = self.run.keeper
+        if keeper is None or not keeper.finished:
+            self._guarded(self._list.on_train_end, python_utils.pythonify_logs(logs))
+        if keeper is not None and not keeper.finished:
+            self._guarded(keeper.finish)
         self._fitting = False
         self._end()
 
@@ -148,6 +163,8 @@ class BridgedList(HearsOfFailure):
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self._guarded(self._list.on_epoch_end, epoch, python_utils.pythonify_logs(logs))
         self._guarded(self.run.commit)
+        if self.run.leave_now:
+            self._guarded(self._leave, Position(epoch + 1, 0))
 
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         self.run.batch = batch
@@ -156,6 +173,8 @@ class BridgedList(HearsOfFailure):
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         self.run.end_batch(batch)
         self._tell_batch("on_train_batch_end", batch, logs)
+        if self.run.leave_now:
+            self._guarded(self._leave)
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
         if self._fitting:
@@ -169,6 +188,8 @@ class BridgedList(HearsOfFailure):
 
     def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         self._tell_batch("on_test_batch_end", batch, logs)
+        if self.run.leave_now:
+            self._guarded(self._leave)
 
     def on_test_end(self, logs: Logs | None = None) -> None:
         self._guarded(self._list.on_test_end, python_utils.pythonify_logs(logs))
@@ -191,6 +212,12 @@ class BridgedList(HearsOfFailure):
     def on_predict_end(self, logs: Logs | None = None) -> None:
         self._guarded(self._list.on_predict_end, {})
         self._end()
+
+    def _leave(self, position: Position | None = None) -> NoReturn:
+        """Leave the training. Within an epoch Keras cannot go on, so that the backup of the last one stands."""
+        if position is not None and self.run.keeper is not None:
+            self.run.keeper.save(position)
+        raise self.run.left()
 
     def _tell_batch(self, name: str, batch: int, logs: Any) -> None:
         if self._list.batch_hooks[name]:

@@ -67,7 +67,7 @@ class Conductor(Callback):
         """Begin the run: what cannot work is refused here."""
         run, call = self._shared, call_under_way()
         if call is not None:
-            run.trainer.announce_validation(call.validates)
+            run.trainer.announce(validates=call.validates, steps=call.steps)
             run.history = getattr(getattr(call.model, "history", None), "history", run.history)
         run.begin(0 if call is None else call.initial_epoch)
         self._fitting = True

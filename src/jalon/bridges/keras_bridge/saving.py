@@ -50,10 +50,15 @@ def load(model: Any, path: Path) -> None:
     Raises:
         CheckpointError: The file is missing or damaged.
     """
-    optimizer = getattr(model, "optimizer", None)
-    if optimizer is not None and not optimizer.built:
-        optimizer.build(model.trainable_variables)
+    build_optimizer(model)
     try:
         model.load_weights(str(path))
     except (OSError, KeyError) as exc:
         raise CheckpointError(f"{path} cannot be read by Keras: {exc}.") from exc
+
+
+def build_optimizer(model: Any) -> None:
+    """Let an optimizer have the state that goes with the weights, so that a file can hold it or give it."""
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is not None and not optimizer.built:
+        optimizer.build(model.trainable_variables)

@@ -39,7 +39,7 @@ def look(path: Path) -> Found:
         return hdf5.look(path)
     if path.suffix == ".safetensors" and _note_in_safetensors(path).keys() == {"data"}:
         return _plain_data(path)
-    found = Found(path, f"weights, {path.suffix}")
+    found = Found(path, f"checkpoint, {path.suffix}")
     try:
         checkpoint = _read(path)
     except CheckpointError as exc:
@@ -122,6 +122,9 @@ def _has_checksum(path: Path) -> bool:
         return "sha256" in _note_in_safetensors(path)
     if path.suffix == ".pt":
         return _is_own_pt(path)
+    if path.suffix == ".pt2":
+        with zipfile.ZipFile(path) as archive:
+            return bool(archive.comment)
     return True
 
 

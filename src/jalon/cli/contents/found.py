@@ -22,16 +22,16 @@ class Array:
         name: Its name there.
         shape: How long it is in each dimension.
         dtype: The type of its values.
-        size: In bytes.
+        bytes: Its size.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
-    size: int
+    bytes: int
 
     @property
-    def values(self) -> int:
+    def parameters(self) -> int:
         """How many values it has."""
         return math.prod(self.shape)
 

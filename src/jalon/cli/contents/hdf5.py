@@ -91,7 +91,7 @@ def _take_in(found: Found, h5py: Any, root: Any, *, named: str | None = None) ->
     if "keras_version" in root.attrs:
         found.facts["versions"] = {"keras": str(root.attrs["keras_version"])}
     if optimizer:
-        found.optimizer = {"tensors": len(optimizer), "bytes": sum(array.size for array, _ in optimizer)}
+        found.optimizer = {"tensors": len(optimizer), "bytes": sum(array.bytes for array, _ in optimizer)}
         found.optimizer |= {"class": named or _class_of(root)} | _step(optimizer)
 
 

@@ -84,7 +84,7 @@ def _take_in_tree(found: Found) -> None:
     found.arrays = [array for part in _WEIGHTS_OF_KERAS for array in arrays.get(part, [])]
     optimizer = arrays.get("optimizer_variables", [])
     if optimizer:
-        found.optimizer = {"tensors": len(optimizer), "bytes": sum(array.size for array in optimizer)}
+        found.optimizer = {"tensors": len(optimizer), "bytes": sum(array.bytes for array in optimizer)}
 
 
 def _arrays(name: str, value: Any) -> Iterator[Array]:

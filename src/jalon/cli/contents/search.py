@@ -75,6 +75,8 @@ def _in_file(path: Path) -> Found | None:
         return event_files.look(path)
     if path.name == snapshots.HISTORY:
         return tables.look_history(path)
+    if snapshots.is_identity(path):
+        return snapshots.look_identity(path)
     separator = tables.separator_of(path)
     return None if separator is None else tables.look(path, separator)
 

@@ -41,8 +41,16 @@ def is_backup(folder: Path) -> bool:
     Args:
         folder: The folder.
     """
-    begun = (folder / IDENTITY).is_file() and (folder / LOCK_NAME).is_file()
-    return begun or any(map(_is_numbered, folder.iterdir()))
+    return is_identity(folder / IDENTITY) or any(map(_is_numbered, folder.iterdir()))
+
+
+def is_identity(path: Path) -> bool:
+    """Return whether a file says which run is kept in its folder.
+
+    Args:
+        path: The file.
+    """
+    return path.name == IDENTITY and path.is_file() and path.with_name(LOCK_NAME).is_file()
 
 
 def look(folder: Path) -> Found:
@@ -82,9 +90,10 @@ def look_into(folder: Path) -> Iterator[Found]:
         remedy = _BRING_BACK if broken else "The next start trains from the beginning."
         yield Found(folder, "backup").damaged("has no whole snapshot to go on from", remedy)
     else:
-        newest.resumes, newest.note = True, "a resume goes on from here"
+        newest.resumes = True
+        newest.note = "a resume finds the training finished" if newest.facts.get("finished") else "a resume goes on from here"
     yield from there
-    if (folder / IDENTITY).is_file():
+    if is_identity(folder / IDENTITY):
         yield look_identity(folder / IDENTITY)
     if (folder / HISTORY).is_file() or (newest is not None and "history" in newest.facts):
         yield _history(folder / HISTORY, newest)

@@ -79,7 +79,7 @@ _NAMES = frozenset(
     unsqueeze_copy upsample_bicubic2d upsample_bilinear2d upsample_linear1d upsample_nearest1d upsample_nearest2d
     upsample_nearest3d upsample_trilinear3d vander var var_mean vdot view view_as view_as_complex view_as_complex_copy
     view_as_real view_as_real_copy view_copy vsplit vstack where xlogy zero zeros zeros_like
-    """.split()
+    """.split()  # noqa: SIM905  # a list of them would be four times as long
 )
 """Those of ``aten`` that compute a tensor from tensors and numbers. With a ``_`` at its end each works in place."""
 

@@ -27,12 +27,13 @@ class ProgramArchive:
 
     Args:
         file: The file, at any place.
+        complete: Whether it has its seal. One that is being made has none yet. Defaults to True.
 
     Raises:
         Refused: It is damaged, or holds something else than members stored as they are.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, *, complete: bool = True) -> None:
         size = file.seek(0, os.SEEK_END)
         self._zip = zipfile.ZipFile(file)
         members = self._zip.infolist()
@@ -44,7 +45,7 @@ class ProgramArchive:
         self.is_sealed = bool(self._zip.comment)
         if self.is_sealed:
             _check_seal(file, size, self._zip.comment)
-        elif NOTE in self._members:
+        elif complete and NOTE in self._members:
             raise Refused("is damaged: its checksum is missing")
 
     def __contains__(self, name: str) -> bool:

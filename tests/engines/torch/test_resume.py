@@ -1,0 +1,794 @@
+"""A ``fit`` that was interrupted at any moment, and started again by the same command, ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torchmetrics
+from sklearn.datasets import load_digits
+from torch import nn
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, RandomSampler, Sampler, TensorDataset
+
+from jalon import Callback, Model
+from jalon.callbacks import (
+    BackupAndRestore,
+    EarlyStopping,
+    History,
+    LambdaCallback,
+    ModelCheckpoint,
+    ReduceLROnPlateau,
+    Standardize,
+    SwapEMAWeights,
+)
+
+ROWS, BATCH, EPOCHS = 110, 24, 3
+BATCHES = -(-ROWS // BATCH)
+
+
+class PowerCut(BaseException):
+    """Ends a training as a kill does: nobody handles it."""
+
+
+class Cut(Callback):
+    """Interrupts training at one moment: in a hook, at its epoch and batch."""
+
+    order = sys.maxsize - 1
+    lazy_logs = True
+
+    def __init__(self, at=None, strike=None):
+        self.at = at
+        self.strike = strike or self._raise
+
+    def _raise(self):
+        raise PowerCut
+
+    def _pass(self, hook, batch=None):
+        if self.at == ((hook, self.run.epoch) if batch is None else (hook, self.run.epoch, batch)):
+            self.strike()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._pass("on_epoch_begin")
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self._pass("on_train_batch_begin", batch)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._pass("on_train_batch_end", batch)
+
+    def on_test_begin(self, logs=None):
+        self._pass("on_test_begin")
+
+    def on_test_batch_end(self, batch, logs=None):
+        self._pass("on_test_batch_end", batch)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._pass("on_epoch_end")
+
+    def on_train_end(self, logs=None):
+        if self.at == ("on_train_end",):
+            self.strike()
+
+
+MOMENTS = [
+    ("on_train_batch_begin", 0, 0),
+    ("on_train_batch_end", 0, 0),
+    ("on_train_batch_begin", 1, 3),
+    ("on_train_batch_end", 1, BATCHES - 1),
+    ("on_test_batch_end", 1, 0),
+    ("on_epoch_end", 1),
+    ("on_epoch_begin", 2),
+    ("on_train_end",),
+]
+"""The first batch, a middle one, the last one, a validation batch, an epoch's end, the gap after it, and the end of it all."""
+
+
+@dataclass
+class Program:
+    """Is what a user's program sets up: a model, what ``fit`` takes, and what else must come out the same."""
+
+    model: Model
+    fit: dict[str, Any]
+    callbacks: list[Callback] = field(default_factory=list)
+    more: Callable[[], Any] = lambda: None
+
+
+@cache
+def digits():
+    """Return rows to train on and rows to validate on, as arrays."""
+    x, y = load_digits(return_X_y=True)
+    x = (x / 16).astype("float32")
+    return x[:ROWS], y[:ROWS], x[500:540], y[500:540]
+
+
+def net():
+    return nn.Sequential(nn.Linear(64, 12), nn.ReLU(), nn.Dropout(0.3), nn.Linear(12, 10))
+
+
+def in_memory():
+    x, y, x_val, y_val = digits()
+    return {"x": x, "y": y, "batch_size": BATCH, "epochs": EPOCHS, "validation_data": (x_val, y_val)}
+
+
+def of_batches(batches, **given):
+    _, _, x_val, y_val = digits()
+    return {"x": batches, "epochs": EPOCHS, "validation_data": (x_val, y_val), **given}
+
+
+def rows():
+    x, y, _, _ = digits()
+    return TensorDataset(torch.from_numpy(x), torch.from_numpy(y))
+
+
+def program(fit, *callbacks, module=None, more=lambda: None, optimizer="adam", **compiled):
+    compiled = {"loss": "cross_entropy", "metrics": ["accuracy"], **compiled}
+    return Program(Model(module or net()).compile(optimizer, **compiled), fit, list(callbacks), more)
+
+
+def seed_all(seed):
+    torch.manual_seed(seed)
+    np.random.seed(seed)
+    random.seed(seed)
+
+
+def bits(value):
+    """Return tensors and arrays, in one another, as what can be compared bit for bit."""
+    if isinstance(value, torch.Tensor):
+        return str(value.dtype), tuple(value.shape), value.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    if isinstance(value, np.ndarray):
+        return str(value.dtype), value.shape, value.tobytes()
+    if isinstance(value, dict):
+        return {key: bits(one) for key, one in value.items()}
+    return [bits(one) for one in value] if isinstance(value, (list, tuple)) else repr(value)
+
+
+def outcome(made, history):
+    """Return everything that must not depend on whether training was interrupted."""
+    model, run = made.model, made.model._run
+    return {
+        "weights": bits(model.module.state_dict()),
+        "optimizer": bits(model.optimizer_state()),
+        "step": bits(model.step_state()),
+        "torch": bits(torch.get_rng_state()),
+        "numpy": bits(list(np.random.get_state())),
+        "python": random.getstate(),
+        "history": history.history,
+        "epochs": history.epoch,
+        "stop": (run.stop_reason, run.step, run.epoch),
+        "more": bits(made.more()),
+    }
+
+
+def start(setup, *, seed, at=None, backup=None, run_dir=None, **given):
+    """Start a user's program; return what came out, or ``None`` where the power was cut."""
+    seed_all(seed)
+    made = setup()
+    callbacks = [*made.callbacks, Cut(at), *([] if backup is None else [backup])]
+    try:
+        history = made.model.fit(**{"verbose": 0, **made.fit, **given}, callbacks=callbacks, run_dir=run_dir)
+    except PowerCut:
+        return None
+    return outcome(made, history)
+
+
+def differences(expected, actual):
+    return [name for name in expected if expected[name] != actual[name]]
+
+
+def compare(setup, place, *, moments=MOMENTS, save_freqs=(1, 3, "epoch"), seed=1, later_seed=2, **given):
+    """Compare every interrupted training with the one that was not; what differs is returned by moment."""
+    print(f"seeds {seed} and {later_seed}")
+    expected = start(setup, seed=seed, **given)
+    found = {}
+    for save_freq in save_freqs:
+        for at in moments:
+            folder = place / f"{save_freq}-{'-'.join(map(str, at))}"
+            backup = partial(BackupAndRestore, folder, save_freq, delete_checkpoint=False)
+            assert start(setup, seed=seed, at=at, backup=backup(), **given) is None, (save_freq, at)
+            actual = start(setup, seed=later_seed, backup=backup(), **given)
+            differing = differences(expected, actual)
+            if differing:
+                found[save_freq, *at] = differing
+    return found
+
+
+@pytest.fixture
+def place(tmp_path):
+    """Return a folder in memory where there is one: these tests write thousands of small files, and cut no power."""
+    memory = Path("/dev/shm")
+    if not memory.is_dir():
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=memory) as folder:
+        yield Path(folder)
+
+
+# ---- data in memory --------------------------------------------------------------------------------------------------
+
+
+def test_arrays_in_an_order_of_their_own(place):
+    """Shuffled arrays are gone on with at the row where they were, although the next start seeds nothing alike."""
+    assert {} == compare(lambda: program(in_memory()), place)
+
+
+def test_arrays_in_the_order_given(place):
+    """Arrays that are not shuffled are too."""
+    assert {} == compare(lambda: program({**in_memory(), "shuffle": False}), place)
+
+
+def test_epochs_that_end_within_a_pass(place):
+    """With steps_per_epoch, an epoch ends in the middle of the data and the next one goes on there, for validation too."""
+    fit = {**in_memory(), "steps_per_epoch": 4, "validation_steps": 1, "validation_batch_size": 16}
+    moments = [("on_train_batch_end", 0, 0), ("on_train_batch_begin", 1, 1), ("on_train_batch_end", 1, 3), ("on_epoch_begin", 2)]
+
+    assert {} == compare(lambda: program(fit), place, moments=moments)
+
+
+def test_epochs_of_several_passes(place):
+    """With steps_per_epoch, an epoch may go through the data more than once, and end where a pass ends."""
+    moments = [("on_train_batch_end", 0, 5), ("on_train_batch_begin", 1, 5), ("on_train_batch_end", 1, 9), ("on_epoch_begin", 2)]
+
+    assert {} == compare(lambda: program({**in_memory(), "steps_per_epoch": 10}), place, moments=moments)
+
+
+def test_a_part_of_the_data_to_validate_on(place):
+    """validation_split holds out the same rows at every start."""
+    x, y, _, _ = digits()
+    fit = {"x": x, "y": y, "batch_size": 20, "epochs": EPOCHS, "validation_split": 0.2}
+
+    assert {} == compare(lambda: program(fit), place)
+
+
+def test_weights_of_samples_and_classes(place):
+    """Sample weights, class weights and what they weigh are as they were."""
+    fit = {**in_memory(), "sample_weight": np.linspace(0.5, 2, ROWS, dtype="float32"), "class_weight": {0: 3.0, 4: 0.25}}
+
+    assert {} == compare(lambda: program(fit, weighted_metrics=["accuracy", "cross_entropy"]), place)
+
+
+def test_several_inputs_and_outputs(place):
+    """A model of several inputs and outputs keeps the running loss and metrics of each."""
+
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.digit, self.size = nn.Linear(64, 8), nn.Linear(8, 10), nn.Linear(8, 1)
+
+        def forward(self, x):
+            hidden = nn.functional.dropout(self.body(x["left"]) + self.body(x["right"]), 0.2, self.training)
+            return {"digit": self.digit(hidden), "size": self.size(hidden)}
+
+    def setup():
+        x, y, x_val, y_val = digits()
+        sizes = x.sum(1, keepdims=True), x_val.sum(1, keepdims=True)
+        fit = {
+            **in_memory(),
+            "x": {"left": x, "right": x[::-1].copy()},
+            "y": {"digit": y, "size": sizes[0]},
+            "validation_data": ({"left": x_val, "right": x_val}, {"digit": y_val, "size": sizes[1]}),
+        }
+        metrics = {"digit": ["accuracy", "f1_score"], "size": ["mae"]}
+        return program(fit, module=Two(), loss={"digit": "cross_entropy", "size": "mse"}, metrics=metrics)
+
+    assert {} == compare(setup, place)
+
+
+# ---- loaders -----------------------------------------------------------------------------------------------------------
+
+
+class Noisy(Dataset):
+    """Holds digits to which it adds random numbers as they are read."""
+
+    def __init__(self):
+        self.x, self.y, _, _ = digits()
+
+    def __len__(self):
+        return ROWS
+
+    def __getitem__(self, row):
+        return torch.from_numpy(self.x[row]) + 0.1 * torch.rand(64), int(self.y[row])
+
+
+class Backwards(Sampler):
+    """Yields rows from the last one on, and begins one row later at each pass of this object."""
+
+    def __init__(self, dataset):
+        self.dataset = dataset
+
+    def __iter__(self):
+        return iter(range(len(self.dataset) - 1, -1, -1))
+
+    def __len__(self):
+        return len(self.dataset)
+
+
+class ByNumpy(Backwards):
+    """Draws its order from a generator of numpy's that is its own."""
+
+    def __init__(self, dataset):
+        super().__init__(dataset)
+        self.rng = np.random.default_rng(5)
+
+    def __iter__(self):
+        return iter(self.rng.permutation(len(self.dataset)).tolist())
+
+
+class ByPython(Backwards):
+    """Draws its order from Python's random numbers, row by row."""
+
+    def __iter__(self):
+        left = list(range(len(self.dataset)))
+        while left:
+            yield left.pop(random.randrange(len(left)))
+
+
+class Counting(Backwards):
+    """Counts its passes, and tells and takes the count."""
+
+    def __init__(self, dataset):
+        super().__init__(dataset)
+        self.passes = 0
+
+    def __iter__(self):
+        self.passes += 1
+        return iter(np.random.default_rng(self.passes).permutation(len(self.dataset)).tolist())
+
+    def state_dict(self):
+        return {"passes": self.passes}
+
+    def load_state_dict(self, state):
+        self.passes = state["passes"]
+
+
+def own_generator(**given):
+    return DataLoader(rows(), BATCH, shuffle=True, generator=torch.Generator().manual_seed(7), **given)
+
+
+def own_batch_sampler():
+    sampler = RandomSampler(rows(), generator=torch.Generator().manual_seed(8))
+    return DataLoader(rows(), batch_sampler=BatchSampler(sampler, BATCH, drop_last=False))
+
+
+LOADERS = {
+    "in order": lambda: DataLoader(rows(), BATCH),
+    "shuffled": lambda: DataLoader(rows(), BATCH, shuffle=True),
+    "own generator": own_generator,
+    "random rows": lambda: DataLoader(Noisy(), BATCH, shuffle=True, generator=torch.Generator().manual_seed(9)),
+    "backwards": lambda: DataLoader(rows(), BATCH, sampler=Backwards(rows())),
+    "numpy's generator": lambda: DataLoader(rows(), BATCH, sampler=ByNumpy(rows())),
+    "Python's numbers": lambda: DataLoader(rows(), BATCH, sampler=ByPython(rows())),
+    "counting": lambda: DataLoader(rows(), BATCH, sampler=Counting(rows())),
+    "batch sampler": own_batch_sampler,
+    "dataset": rows,
+    "dataset with random rows": Noisy,
+}
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+def test_loaders(place, loader):
+    """A DataLoader is read on at the batch where it was, in the order it was in, whoever drew that."""
+    given = {} if isinstance(LOADERS[loader](), DataLoader) else {"batch_size": BATCH}
+
+    assert {} == compare(lambda: program(of_batches(LOADERS[loader](), **given)), place)
+
+
+WORKERS = {
+    "shuffled": lambda: DataLoader(rows(), BATCH, shuffle=True, num_workers=2),
+    "own generator": partial(own_generator, num_workers=2),
+    "random rows": lambda: DataLoader(Noisy(), BATCH, shuffle=True, num_workers=2),
+    "persistent": lambda: DataLoader(rows(), BATCH, shuffle=True, num_workers=2, persistent_workers=True),
+}
+
+
+@pytest.mark.parametrize("loader", WORKERS)
+def test_workers(place, loader):
+    """Worker processes read the same rows and draw the same random numbers."""
+    moments = [MOMENTS[place] for place in (1, 2, 3, 6)]
+
+    assert {} == compare(lambda: program(of_batches(WORKERS[loader]())), place, moments=moments, save_freqs=(3, "epoch"))
+
+
+class Stream(IterableDataset):
+    """Yields digits one after another, each worker its share."""
+
+    def __iter__(self):
+        x, y, _, _ = digits()
+        worker = torch.utils.data.get_worker_info()
+        first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        for row in range(first, ROWS, step):
+            yield torch.from_numpy(x[row]) + 0.1 * torch.rand(64), int(y[row])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_iterable_datasets(place, workers):
+    """A dataset that can only be read one row after another is read on at the row where it was."""
+    setup = lambda: program(of_batches(DataLoader(Stream(), BATCH, num_workers=workers)))  # noqa: E731
+
+    assert {} == compare(setup, place, moments=MOMENTS[1:4] + MOMENTS[6:], save_freqs=(3, "epoch"))
+
+
+def test_loaders_with_epochs_that_end_within_a_pass(place):
+    """A loader is read on across epochs too, with steps_per_epoch."""
+    moments = [("on_train_batch_end", 0, 0), ("on_train_batch_begin", 1, 2), ("on_train_batch_end", 1, 2), ("on_epoch_begin", 2)]
+    setup = lambda: program(of_batches(DataLoader(rows(), BATCH, shuffle=True), steps_per_epoch=3))  # noqa: E731
+
+    assert {} == compare(setup, place, moments=moments)
+
+
+def test_a_loader_to_validate_on(place):
+    """A DataLoader that validates draws the same order and the same random numbers after a resume."""
+    setup = lambda: program({**in_memory(), "validation_data": DataLoader(Noisy(), BATCH, shuffle=True)})  # noqa: E731
+
+    assert {} == compare(setup, place)
+
+
+def batches_without_end():
+    """Yield batches, each pass in an order that it draws itself."""
+    x, y, _, _ = digits()
+    draw = np.random.default_rng(3)
+    while True:
+        order = draw.permutation(ROWS)
+        for first in range(0, ROWS, BATCH):
+            yield x[order[first : first + BATCH]], y[order[first : first + BATCH]]
+
+
+def test_generators(place):
+    """What a generator has yielded is left aside, and training goes on with what comes next."""
+    setup = lambda: program(of_batches(batches_without_end(), steps_per_epoch=BATCHES))  # noqa: E731
+
+    assert {} == compare(setup, place)
+
+
+def test_a_generator_to_validate_on(place):
+    """A generator that validates is read on where it was."""
+    fit = lambda: {**in_memory(), "validation_data": batches_without_end(), "validation_steps": 2}  # noqa: E731
+
+    assert {} == compare(lambda: program(fit()), place)
+
+
+class Placed:
+    """Is a loader that tells and takes its place, and opens its data there."""
+
+    def __init__(self):
+        self.number, self.opened = 0, []
+
+    def __iter__(self):
+        x, y, _, _ = digits()
+        self.opened.append(self.number)
+        for self.number in range(self.number + 1, BATCHES + 1):
+            yield x[self.number * 10 : self.number * 10 + BATCH], y[self.number * 10 : self.number * 10 + BATCH]
+        self.number = 0
+
+    def __len__(self):
+        return BATCHES
+
+    def state_dict(self):
+        return {"number": self.number, "tensor": torch.tensor([self.number])}
+
+    def load_state_dict(self, state):
+        assert state["tensor"] == torch.tensor([state["number"]])
+        self.number = state["number"]
+
+
+def test_loaders_that_keep_their_place(place):
+    """A loader with state_dict and load_state_dict goes to its place at once."""
+    assert {} == compare(lambda: program(of_batches(Placed())), place)
+
+
+def test_nothing_is_read_again_by_a_loader_that_keeps_its_place(place, capsys):
+    """Such a loader is opened at the batch that comes next, and nobody is told of batches that are read again."""
+    start(lambda: program(of_batches(Placed())), seed=1, at=("on_train_batch_begin", 1, 3), backup=BackupAndRestore(place, 1))
+    loader = Placed()
+    start(lambda: program(of_batches(loader)), seed=2, backup=BackupAndRestore(place, 1))
+
+    assert 3 in loader.opened
+    assert "read again" not in capsys.readouterr().out
+
+
+def test_batches_that_are_read_again_are_told_of(place, capsys):
+    """Where batches have to be read again, one line says how many, and what would save it."""
+    setup = lambda: program(of_batches(DataLoader(rows(), BATCH)))  # noqa: E731
+    start(setup, seed=1, at=("on_train_batch_begin", 1, 3), backup=BackupAndRestore(place, 1))
+    start(setup, seed=2, backup=BackupAndRestore(place, 1))
+
+    assert 1 == capsys.readouterr().out.count("3 batches were read again and left aside")
+
+
+STATEFUL = {
+    "shuffled": {"shuffle": True},
+    "own generator": {"shuffle": True, "generator": 11},
+    "two workers": {"shuffle": True, "num_workers": 2},
+}
+
+
+@pytest.mark.parametrize("given", STATEFUL)
+def test_torchdata_s_loader(place, given):
+    """torchdata's StatefulDataLoader goes to its place at once."""
+    module = pytest.importorskip("torchdata.stateful_dataloader", reason="torchdata is not installed")
+
+    def setup():
+        options = dict(STATEFUL[given])
+        if "generator" in options:
+            options["generator"] = torch.Generator().manual_seed(options["generator"])
+        return program(of_batches(module.StatefulDataLoader(rows(), BATCH, **options)))
+
+    assert {} == compare(setup, place, moments=MOMENTS[1:4] + MOMENTS[6:], save_freqs=(1, 3, "epoch"))
+
+
+# ---- how steps are taken -------------------------------------------------------------------------------------------------
+
+
+def test_gradients_that_are_being_added_up(place):
+    """Gradients that wait for more batches before a step of the optimizer are kept, across an epoch's end too."""
+    assert {} == compare(lambda: program(in_memory(), gradient_accumulation_steps=3), place)
+
+
+@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+def test_precisions(place, precision):
+    """The scale of the loss and its growth are as they were."""
+    assert {} == compare(lambda: program(in_memory(), precision=precision, gradient_accumulation_steps=2), place)
+
+
+def test_a_scale_that_has_changed(place):
+    """A scaler that has met an overflow goes on with its smaller scale."""
+
+    class Huge(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = net()
+
+        def forward(self, x):
+            return self.inner(x) * 30
+
+    assert {} == compare(lambda: program(in_memory(), module=Huge(), precision="mixed_float16"), place)
+
+
+SCHEDULERS = {
+    "epoch": partial(torch.optim.lr_scheduler.StepLR, step_size=1, gamma=0.5),
+    "step": partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=0.1, total_steps=20),
+}
+
+
+@pytest.mark.parametrize("interval", SCHEDULERS)
+def test_schedulers(place, interval):
+    """A scheduler goes on from where it was, stepped by epochs or by steps."""
+    sgd = partial(torch.optim.SGD, lr=0.1, momentum=0.9)
+    setup = lambda: program(in_memory(), optimizer=sgd, scheduler=SCHEDULERS[interval], scheduler_interval=interval)  # noqa: E731
+
+    assert {} == compare(setup, place)
+
+
+def test_a_scheduler_under_a_callback_s_rate(place):
+    """What a callback has made of a scheduler's rate is kept."""
+
+    def setup():
+        halve = LambdaCallback(on_epoch_begin=lambda epoch, logs: halved(made.model))
+        made = program(in_memory(), halve, optimizer="sgd", scheduler=SCHEDULERS["epoch"])
+        return made
+
+    def halved(model):
+        model.optimizer.learning_rate = model.optimizer.learning_rate * 0.5
+
+    assert {} == compare(setup, place, moments=MOMENTS[5:], save_freqs=("epoch",))
+
+
+def test_the_average_of_the_weights(place):
+    """The moving average of the weights goes on, also where validation takes it in place of the weights."""
+    setup = lambda: program(in_memory(), SwapEMAWeights(), use_ema=True, ema_momentum=0.8)  # noqa: E731
+
+    assert {} == compare(setup, place)
+
+
+def test_the_average_in_the_model_at_an_epoch_s_end(place):
+    """With swap_on_epoch, the weights that are kept aside at an epoch's end are kept in the backup."""
+    setup = lambda: program(in_memory(), SwapEMAWeights(swap_on_epoch=True), use_ema=True, ema_momentum=0.8)  # noqa: E731
+
+    assert {} == compare(setup, place)
+
+
+def test_several_batches_in_one_execution(place):
+    """With steps_per_execution, callbacks are told of the same batches; also where the last execution is shorter."""
+    moments = [("on_train_batch_end", 0, 1), ("on_train_batch_begin", 1, 2), ("on_train_batch_end", 1, 4), ("on_epoch_begin", 2)]
+
+    assert {} == compare(lambda: program(in_memory(), steps_per_execution=2), place, moments=[*moments, MOMENTS[4]])
+
+
+class OwnStep(Model):
+    """Returns values of its own from a step."""
+
+    def train_step(self, data):
+        x, y = data
+        loss = self.compute_loss(x, y, self(x))
+        self.minimize(loss)
+        return {"loss": loss, "spread": self(x).std()}
+
+
+class OwnStepBesides(Model):
+    """Returns a value besides the compiled ones."""
+
+    def train_step(self, data):
+        return {**super().train_step(data), "first": data[0][0, 20]}
+
+
+@pytest.mark.parametrize("kind", [OwnStep, OwnStepBesides])
+def test_steps_of_one_s_own(place, kind):
+    """The means of what an overridden train_step returned go on within an epoch."""
+    setup = lambda: Program(kind(net()).compile("adam", loss="cross_entropy", metrics=["accuracy"]), in_memory())  # noqa: E731
+
+    assert {} == compare(setup, place)
+
+
+def test_metrics(place):
+    """Half-done metrics go on, whether they are sums, curves, functions or torchmetrics objects."""
+
+    def spread(outputs, targets):
+        return outputs.std(1)
+
+    def setup():
+        metrics = ["accuracy", "top_k_categorical_accuracy", "f1_score", "cross_entropy", spread]
+        objects = [torchmetrics.Accuracy("multiclass", num_classes=10), torchmetrics.AUROC("multiclass", num_classes=10)]
+        return program(in_memory(), metrics=[*metrics, *objects])
+
+    assert {} == compare(setup, place)
+
+
+def test_normalizing_layers(place):
+    """Running statistics of the module are weights too, also where they count in whole numbers."""
+    module = lambda: nn.Sequential(nn.Linear(64, 12), nn.BatchNorm1d(12), nn.Linear(12, 10))  # noqa: E731
+
+    assert {} == compare(lambda: program(in_memory(), module=module()), place)
+
+
+def test_modules_that_are_built_by_data(place):
+    """A module whose shapes the first batch settles is built, and then put back."""
+    module = lambda: nn.Sequential(nn.LazyLinear(12), nn.ReLU(), nn.LazyLinear(10))  # noqa: E731
+
+    assert {} == compare(lambda: program(in_memory(), module=module()), place)
+
+
+def test_transforms(place):
+    """Data are prepared as they were."""
+    assert {} == compare(lambda: program(in_memory(), Standardize()), place)
+
+
+OPTIMIZERS = ["sgd", "rmsprop", "adamw", "Adagrad", "NAdam", "Rprop", "ASGD", "LBFGS"]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS[:-1])
+def test_optimizers(place, optimizer):
+    """An optimizer's moments and counts are as they were."""
+    assert {} == compare(lambda: program(in_memory(), optimizer=optimizer), place, moments=MOMENTS[2:3], save_freqs=(1, 3))
+
+
+# ---- callbacks -----------------------------------------------------------------------------------------------------------
+
+
+class Draws(Callback):
+    """Draws random numbers in every hook, and keeps them."""
+
+    def __init__(self):
+        self.drawn = []
+
+    def _draw(self):
+        self.drawn.append([random.random(), float(np.random.rand()), float(torch.rand(()))])
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._draw()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._draw()
+
+    def on_test_batch_end(self, batch, logs=None):
+        self._draw()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._draw()
+
+    def state_dict(self):
+        return {"drawn": [list(row) for row in self.drawn]}
+
+    def load_state_dict(self, state):
+        self.drawn = [list(row) for row in state["drawn"]]
+
+
+def test_random_numbers_that_callbacks_draw(place):
+    """A callback draws the numbers that it would have drawn, and its state is given back."""
+
+    def setup():
+        draws = Draws()
+        return program(in_memory(), draws, more=lambda: draws.drawn)
+
+    assert {} == compare(setup, place)
+
+
+def test_a_callback_without_state_is_told_that_the_epoch_begins(place):
+    """Within an epoch, on_epoch_begin is told again, so that what a callback sets there is there."""
+
+    class Sums(Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            self.sum, self.of = 0.0, epoch
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.sum += logs["loss"]
+
+        def on_epoch_end(self, epoch, logs=None):
+            assert epoch == self.of
+
+    assert {} == compare(lambda: program(in_memory(), Sums()), place)
+
+
+def test_an_early_stop(place):
+    """A stop that was decided before the interruption is not forgotten, nor are the best weights."""
+
+    def setup():
+        stopper = EarlyStopping("val_accuracy", patience=1, min_delta=0.9, restore_best_weights=True)
+        return program({**in_memory(), "epochs": 9}, stopper)
+
+    assert {} == compare(setup, place, moments=[*MOMENTS[1:5], ("on_epoch_end", 1), ("on_train_end",)])
+
+
+def test_patience(place):
+    """How long an early stop and a rate's reduction have waited is counted on."""
+
+    def setup():
+        listed = EarlyStopping("loss", patience=3, min_delta=9, restore_best_weights=True)
+        return program({**in_memory(), "epochs": 9}, listed, ReduceLROnPlateau("loss", patience=1, min_delta=9, cooldown=1))
+
+    assert {} == compare(setup, place, moments=[*MOMENTS[1:7], ("on_train_batch_end", 3, 2), ("on_train_end",)])
+
+
+class StopsWithin(Callback):
+    """Stops at a batch."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        if (self.run.epoch, batch) == (1, 2):
+            self.run.stop("enough")
+
+
+def test_a_stop_within_an_epoch(place):
+    """A stop in the middle of an epoch holds after an interruption in the validation that follows it."""
+    assert {} == compare(lambda: program(in_memory(), StopsWithin()), place, moments=[MOMENTS[4], ("on_epoch_end", 1), ("on_train_end",)])
+
+
+class Hesitates(StopsWithin):
+    """Stops at a batch, and takes it back at the epoch's end."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.stop_training = False
+
+
+def test_a_stop_that_is_taken_back(place):
+    """An epoch that was cut short by a stop that was taken back is followed by a whole one."""
+    made = start(lambda: program(in_memory(), Hesitates()), seed=1)
+
+    assert 3 * BATCHES - 2 == made["stop"][1]
+    assert {} == compare(lambda: program(in_memory(), Hesitates()), place)
+
+
+def test_the_best_file(place):
+    """The file of the best weights is what it would have been."""
+
+    def setup():
+        path = place / "best.safetensors"
+        saver = ModelCheckpoint(path, monitor="val_loss", save_best_only=True)
+        return program(in_memory(), saver, more=lambda: (saver.best, bits(torch_file(path))))
+
+    def torch_file(path):
+        model = Model(net())
+        model.load_weights(path)
+        return model.module.state_dict()
+
+    assert {} == compare(setup, place)
