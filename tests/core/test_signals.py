@@ -269,9 +269,11 @@ def test_a_forked_child_ends_as_ever(run):
         child.start()
         ready.wait()
         child.terminate()
-        child.join()
+        child.join(60)
+        code = child.exitcode
+        child.kill()
 
-    assert -signal.SIGTERM == child.exitcode
+    assert -signal.SIGTERM == code
     assert not run.leave_now
 
 

@@ -11,11 +11,12 @@ import json
 import os
 import select
 import signal
+import stat
 import sys
 import tempfile
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import scenario
 import shim
@@ -40,7 +41,9 @@ def warm_up() -> None:
     """Train once, so that a child imports nothing; and leave no thread behind, which no child would have."""
     with tempfile.TemporaryDirectory() as folder, scenario.hearing():
         for suffix in (".safetensors", ".h5", ".pt"):
-            scenario.train(Path(folder, suffix), scenario.Plan(suffix=suffix))
+            root = Path(folder, suffix)
+            root.mkdir()
+            scenario.train(root, scenario.Plan(suffix=suffix))
     if writer.WRITER._thread is not None:
         writer.WRITER._thread.shutdown()
     writer.WRITER._forget()
@@ -53,7 +56,7 @@ def serve(request: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         request: ``root`` and ``plan``; ``watch`` and ``log`` for the file calls; ``look`` to look at the disk before;
-            ``no_fsync`` to have nothing synced; ``kill_after`` so many seconds.
+            ``unsynced`` to have ``files`` or ``folders`` not synced; ``kill_after`` so many seconds.
     """
     ear, mouth = os.pipe()
     pid = os.fork()
@@ -74,12 +77,23 @@ def serve(request: dict[str, Any]) -> dict[str, Any]:
     return {"status": status, **report}
 
 
+def sync_only(what: Literal["files", "folders"]) -> None:
+    """Have this process sync files or folders alone, and think that it has synced all."""
+    sync = os.fsync
+
+    def some(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode) == (what == "folders"):
+            sync(descriptor)
+
+    os.fsync = some
+
+
 def run(request: dict[str, Any]) -> dict[str, Any]:
     root, plan = Path(request["root"]), scenario.Plan(**request["plan"])
     report: dict[str, Any] = {"fault": None}
     heard: list[str] = []
-    if request.get("no_fsync"):
-        os.fsync = lambda descriptor: None  # type: ignore[assignment]
+    if request.get("unsynced"):
+        sync_only("folders" if request["unsynced"] == "files" else "files")
     try:
         if request.get("look"):
             report["before"] = scenario.look(root, plan)

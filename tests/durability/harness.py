@@ -102,7 +102,7 @@ class Lab:
     @contextmanager
     def folder(self) -> Iterator[Path]:
         """Make a folder for one training and its restarts."""
-        path = Path(tempfile.mkdtemp(dir=self.place))
+        path = Path(tempfile.mkdtemp(dir=self.place)).resolve()
         try:
             yield path
         finally:

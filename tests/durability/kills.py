@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 from harness import Lab, difference
@@ -13,7 +15,6 @@ from scenario import Plan
 from shim import Mode, Watch
 
 KILLED = -9
-KILLS: tuple[Mode, ...] = ("kill before", "kill within")
 
 PLANS = (
     Plan(".safetensors", backup=3, saves="background"),
@@ -43,12 +44,10 @@ class Point:
     Args:
         mode: Before a call, or within a write.
         at: The number of the call.
-        again: The same of the process that goes on, if that one is killed too.
     """
 
     mode: Mode
     at: int
-    again: tuple[Mode, int] | None = None
 
 
 def points(kinds: str) -> Iterator[Point]:
@@ -59,16 +58,31 @@ def points(kinds: str) -> Iterator[Point]:
             yield Point("kill within", at)
 
 
-def fault_at(lab: Lab, plan: Plan, point: Point) -> str | None:
-    """Kill a training at a point, let it go on, and return what is wrong, or ``None``. ``"missed"``: it was not killed there."""
+def fault_at(lab: Lab, plan: Plan, point: Point, left: Path | None = None) -> str | None:
+    """Kill a training at a point, let it go on, and return what is wrong, or ``None``. ``"missed"``: it was not killed there.
+
+    Args:
+        lab: Runs it.
+        plan: The training.
+        point: Where it is killed.
+        left: What an earlier one that was killed has left, if it is the second.
+    """
     with lab.folder() as root:
+        if left is not None:
+            shutil.copytree(left, root, dirs_exist_ok=True)
         killed = lab.run(root, plan, Watch(point.mode, point.at))
-        if point.again is not None:
-            killed = lab.run(root, plan, Watch(*point.again))
         fault = fault_of(lab, plan, lab.run(root, plan, look=True))
     if killed["status"] == KILLED:
         return fault and f"{point}: {fault}"
     return "missed" if killed["status"] == 0 else f"{point}: {killed.get('trace')}"
+
+
+def points_of_recovery(lab: Lab, plan: Plan, left: Path) -> list[Point]:
+    """Return the points before the first batch of what goes on with what a killed training has left."""
+    with lab.folder() as root:
+        shutil.copytree(left, root, dirs_exist_ok=True)
+        resumed = lab.run(root, plan)
+    return list(points(resumed["kinds"][: resumed["result"]["recovery"]]))
 
 
 def fault_of(lab: Lab, plan: Plan, resumed: dict[str, Any]) -> str | None:
@@ -87,15 +101,6 @@ def best_contents(lab: Lab, plan: Plan) -> list[str | None]:
     """Return what the best file holds in a training that nothing interrupts: nothing, and then after each epoch."""
     epochs = range(1, len(lab.reference(plan)["result"]["history"]["loss"]) + 1)
     return [None, *(lab.reference(replace(plan, epochs=done))["disk"]["best file"] for done in epochs)]
-
-
-def points_of_recovery(lab: Lab, plan: Plan, first: Point) -> list[Point]:
-    """Return the points at which what goes on after a first kill can be killed before its first batch."""
-    with lab.folder() as root:
-        lab.run(root, plan, Watch(first.mode, first.at))
-        resumed = lab.run(root, plan)
-    calls = resumed["result"]["recovery"]
-    return [Point(first.mode, first.at, (point.mode, point.at)) for point in points(resumed["kinds"][:calls])]
 
 
 def fault_after(lab: Lab, plan: Plan, seconds: list[float]) -> str | None:

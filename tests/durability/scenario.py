@@ -11,7 +11,7 @@ import random
 import struct
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, chdir, contextmanager
 from dataclasses import dataclass
 from functools import cache, wraps
 from pathlib import Path
@@ -119,8 +119,9 @@ def make_model() -> jalon.Model:
     return jalon.Model(net).compile(optimizer, loss="cross_entropy", metrics=["accuracy"])
 
 
-def make_callbacks(root: Path, plan: Plan) -> list[Callback]:
-    """Return the callbacks of the tutorial."""
+def make_callbacks(plan: Plan) -> list[Callback]:
+    """Return the callbacks of the tutorial. What they write lies in the working folder, so that it can be moved."""
+    root = Path()
     listed: list[Callback] = [
         ModelCheckpoint(best_file(root, plan), save_best_only=True),
         ReduceLROnPlateau(factor=0.7, patience=1),
@@ -143,15 +144,15 @@ def train(root: Path, plan: Plan) -> dict[str, Any]:
     """
     x, y, x_val, y_val = data()
     model, seen, recovered = make_model(), Seen(), Recovered()
-    resumes: dict[str, Any] = {"run_dir": root / "run"} if plan.by == "run_dir" else {}
-    with saving(plan.saves):
+    resumes: dict[str, Any] = {"run_dir": "run"} if plan.by == "run_dir" else {}
+    with chdir(root), saving(plan.saves):
         model.fit(
             x,
             y,
             batch_size=ROWS // BATCHES,
             epochs=plan.epochs,
             verbose=0,
-            callbacks=[*make_callbacks(root, plan), seen, recovered],
+            callbacks=[*make_callbacks(plan), seen, recovered],
             validation_data=(x_val, y_val),
             seed=SEED,
             **resumes,
@@ -180,7 +181,7 @@ def saving(how: Literal["background", "foreground"]) -> Iterator[None]:
 @contextmanager
 def acknowledging() -> Iterator[None]:
     """Put into the log of file calls what has been promised to last, at the moment from which on it is."""
-    commit, put_in_place = Snapshots.commit, atomic.put_in_place
+    commit, replace = Snapshots.commit, atomic._replace
 
     @wraps(commit)
     def told_commit(self: Snapshots, *args: Any, **kwargs: Any) -> Any:
@@ -188,15 +189,15 @@ def acknowledging() -> Iterator[None]:
         shim.mark(f"snapshot {made.path}")
         return made
 
-    @wraps(put_in_place)
-    def told_put_in_place(temp: Path, target: Path) -> None:
-        put_in_place(temp, target)
+    @wraps(replace)
+    def told_replace(temp: Path, target: Path) -> None:
+        replace(temp, target)
         shim.mark(f"file {target}")
 
     with ExitStack() as undo:
-        Snapshots.commit, atomic.put_in_place = told_commit, told_put_in_place  # type: ignore[method-assign]
+        Snapshots.commit, atomic._replace = told_commit, told_replace  # type: ignore[method-assign]
         undo.callback(setattr, Snapshots, "commit", commit)
-        undo.callback(setattr, atomic, "put_in_place", put_in_place)
+        undo.callback(setattr, atomic, "_replace", replace)
         yield
 
 
@@ -285,8 +286,10 @@ def scalars(folder: Path) -> Iterator[list[Any]]:
     """Yield every scalar and graph in every event file, in order of folder, tag and step, twice where it is there twice."""
     rows = []
     for path in sorted(folder.rglob("events.out.tfevents.*")):
-        part = str(path.parent.relative_to(folder))
-        for event in map(Event.FromString, records(path)):
+        part, events = str(path.parent.relative_to(folder)), list(map(Event.FromString, records(path)))
+        if not events or events[0].file_version != "brain.Event:2":
+            raise ValueError(f"{path} does not begin as event files do")
+        for event in events:
             rows += [[part, value.tag, event.step, value.simple_value] for value in event.summary.value]
             if event.graph_def:
                 rows.append([part, "the graph", 0, len(event.graph_def)])

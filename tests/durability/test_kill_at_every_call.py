@@ -3,7 +3,8 @@
 from collections import Counter
 
 import pytest
-from kills import PLANS, Point, fault_at, points, points_of_recovery
+from kills import PLANS, fault_at, points, points_of_recovery
+from shim import Watch
 
 TORN_AND_WHOLE = 0.95
 """The share of points that have to be reached: threads take turns, so that a process has a call more or less than another."""
@@ -30,10 +31,14 @@ def test_training(lab, plan):
 @pytest.mark.parametrize("plan", PLANS[:2], ids=str)
 def test_recovery(lab, plan):
     """Killed once, and a second time at each call before the first batch of what goes on, it goes on to the same end."""
-    firsts = [Point("kill before", at) for at in range(1, len(lab.reference(plan)["kinds"]), 60)]
-    every = [point for first in firsts for point in points_of_recovery(lab, plan, first)]
+    told = []
+    for at in range(1, len(lab.reference(plan)["kinds"]), 60):
+        with lab.folder() as left:
+            lab.run(left, plan, Watch("kill before", at))
+            every = points_of_recovery(lab, plan, left)
+            told += lab.on_all_cores(lambda point, left=left: fault_at(lab, plan, point, left), every)
 
-    assert [] == bad(lab.on_all_cores(lambda point: fault_at(lab, plan, point), every), f"recovery, {plan}")
+    assert [] == bad(told, f"recovery, {plan}")
 
 
 @pytest.mark.parametrize("plan", PLANS, ids=str)

@@ -64,9 +64,9 @@ def play(
     trainer = trainer or FakeTrainer(metrics=dict.fromkeys(name for logs in script for name in logs) or None)
     run = Run(trainer, epochs=first_epoch + len(script), initial_epoch=first_epoch, clock=clock or ManualClock())
     run.keeps = True
-    told.begin(run, FakeModel(trainer, run), {"verbose": verbose, "epochs": run.epochs, "steps": batches})
-    told.validate()
     with told.session():
+        told.begin(run, FakeModel(trainer, run), {"verbose": verbose, "epochs": run.epochs, "steps": batches})
+        told.validate()
         if run.keeper is not None and run.keeper.finished:
             run.restore()
         else:
@@ -116,7 +116,7 @@ class _Loop:
         self.run.epoch, self.run.phase = epoch, "train"
         if not done:
             self.told.on_epoch_begin(epoch)
-        for batch in range(done, self.batches):
+        for batch in range(done, 0 if done and self.run.stop_requested else self.batches):
             self.batch(batch, trained if self.batch_logs is None else self.batch_logs(epoch, batch))
             if self.run.stop_requested:
                 break

@@ -83,17 +83,15 @@ class Cut(Callback):
             self.strike()
 
 
-MOMENTS = [
-    ("on_train_batch_begin", 0, 0),
-    ("on_train_batch_end", 0, 0),
-    ("on_train_batch_begin", 1, 3),
-    ("on_train_batch_end", 1, BATCHES - 1),
-    ("on_test_batch_end", 1, 0),
-    ("on_epoch_end", 1),
-    ("on_epoch_begin", 2),
-    ("on_train_end",),
-]
-"""The first batch, a middle one, the last one, a validation batch, an epoch's end, the gap after it, and the end of it all."""
+BEGIN = ("on_train_batch_begin", 0, 0)
+FIRST = ("on_train_batch_end", 0, 0)
+MIDDLE = ("on_train_batch_begin", 1, 3)
+LAST = ("on_train_batch_end", 1, BATCHES - 1)
+VALIDATION = ("on_test_batch_end", 1, 0)
+END = ("on_epoch_end", 1)
+GAP = ("on_epoch_begin", 2)
+OVER = ("on_train_end",)
+SOME = (BEGIN, MIDDLE, LAST, VALIDATION, GAP)
 
 
 @dataclass
@@ -188,7 +186,7 @@ def differences(expected, actual):
     return [name for name in expected if expected[name] != actual[name]]
 
 
-def compare(setup, place, *, moments=MOMENTS, save_freqs=(1, 3, "epoch"), seed=1, later_seed=2, **given):
+def compare(setup, place, *, moments=SOME, save_freqs=(2, "epoch"), seed=1, later_seed=2, **given):
     """Compare every interrupted training with the one that was not; what differs is returned by moment."""
     print(f"seeds {seed} and {later_seed}")
     expected = start(setup, seed=seed, **given)
@@ -221,7 +219,9 @@ def place(tmp_path):
 
 def test_arrays_in_an_order_of_their_own(place):
     """Shuffled arrays are gone on with at the row where they were, although the next start seeds nothing alike."""
-    assert {} == compare(lambda: program(in_memory()), place)
+    moments = (BEGIN, FIRST, MIDDLE, LAST, VALIDATION, END, GAP, OVER)
+
+    assert {} == compare(lambda: program(in_memory()), place, moments=moments, save_freqs=(1, 2, 3, "epoch"))
 
 
 def test_arrays_in_the_order_given(place):
@@ -232,14 +232,14 @@ def test_arrays_in_the_order_given(place):
 def test_epochs_that_end_within_a_pass(place):
     """With steps_per_epoch, an epoch ends in the middle of the data and the next one goes on there, for validation too."""
     fit = {**in_memory(), "steps_per_epoch": 4, "validation_steps": 1, "validation_batch_size": 16}
-    moments = [("on_train_batch_end", 0, 0), ("on_train_batch_begin", 1, 1), ("on_train_batch_end", 1, 3), ("on_epoch_begin", 2)]
+    moments = [FIRST, ("on_train_batch_begin", 1, 1), ("on_train_batch_end", 1, 3), GAP]
 
     assert {} == compare(lambda: program(fit), place, moments=moments)
 
 
 def test_epochs_of_several_passes(place):
     """With steps_per_epoch, an epoch may go through the data more than once, and end where a pass ends."""
-    moments = [("on_train_batch_end", 0, 5), ("on_train_batch_begin", 1, 5), ("on_train_batch_end", 1, 9), ("on_epoch_begin", 2)]
+    moments = [("on_train_batch_end", 0, 5), ("on_train_batch_begin", 1, 5), ("on_train_batch_end", 1, 9), GAP]
 
     assert {} == compare(lambda: program({**in_memory(), "steps_per_epoch": 10}), place, moments=moments)
 
@@ -396,9 +396,7 @@ WORKERS = {
 @pytest.mark.parametrize("loader", WORKERS)
 def test_workers(place, loader):
     """Worker processes read the same rows and draw the same random numbers."""
-    moments = [MOMENTS[place] for place in (1, 2, 3, 6)]
-
-    assert {} == compare(lambda: program(of_batches(WORKERS[loader]())), place, moments=moments, save_freqs=(3, "epoch"))
+    assert {} == compare(lambda: program(of_batches(WORKERS[loader]())), place, moments=(BEGIN, MIDDLE, LAST), save_freqs=(2,))
 
 
 class Stream(IterableDataset):
@@ -417,12 +415,12 @@ def test_iterable_datasets(place, workers):
     """A dataset that can only be read one row after another is read on at the row where it was."""
     setup = lambda: program(of_batches(DataLoader(Stream(), BATCH, num_workers=workers)))  # noqa: E731
 
-    assert {} == compare(setup, place, moments=MOMENTS[1:4] + MOMENTS[6:], save_freqs=(3, "epoch"))
+    assert {} == compare(setup, place, moments=(BEGIN, MIDDLE, LAST), save_freqs=(2,))
 
 
 def test_loaders_with_epochs_that_end_within_a_pass(place):
     """A loader is read on across epochs too, with steps_per_epoch."""
-    moments = [("on_train_batch_end", 0, 0), ("on_train_batch_begin", 1, 2), ("on_train_batch_end", 1, 2), ("on_epoch_begin", 2)]
+    moments = [FIRST, ("on_train_batch_begin", 1, 2), ("on_train_batch_end", 1, 2), GAP]
     setup = lambda: program(of_batches(DataLoader(rows(), BATCH, shuffle=True), steps_per_epoch=3))  # noqa: E731
 
     assert {} == compare(setup, place, moments=moments)
@@ -460,27 +458,28 @@ def test_a_generator_to_validate_on(place):
 
 
 class Placed:
-    """Is a loader that tells and takes its place, and opens its data there."""
+    """Is a loader that tells its place and takes it for the next pass, as torchdata's does."""
 
     def __init__(self):
-        self.number, self.opened = 0, []
+        self.number, self.next, self.opened = 0, 0, []
 
     def __iter__(self):
         x, y, _, _ = digits()
-        self.opened.append(self.number)
-        for self.number in range(self.number + 1, BATCHES + 1):
+        first, self.next = self.next, 0
+        self.opened.append(first)
+        for self.number in range(first + 1, BATCHES + 1):
             yield x[self.number * 10 : self.number * 10 + BATCH], y[self.number * 10 : self.number * 10 + BATCH]
-        self.number = 0
 
     def __len__(self):
         return BATCHES
 
     def state_dict(self):
-        return {"number": self.number, "tensor": torch.tensor([self.number])}
+        return {"number": self.number, "tensor": torch.tensor([self.number], dtype=torch.bfloat16), "in a list": [torch.ones(2)]}
 
     def load_state_dict(self, state):
-        assert state["tensor"] == torch.tensor([state["number"]])
-        self.number = state["number"]
+        assert bits(state) == bits({**self.state_dict(), "number": state["number"], "tensor": state["tensor"]})
+        assert state["number"] == state["tensor"].item()
+        self.number = self.next = state["number"]
 
 
 def test_loaders_that_keep_their_place(place):
@@ -514,6 +513,7 @@ STATEFUL = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")  # torchdata still calls it
 @pytest.mark.parametrize("given", STATEFUL)
 def test_torchdata_s_loader(place, given):
     """torchdata's StatefulDataLoader goes to its place at once."""
@@ -525,7 +525,7 @@ def test_torchdata_s_loader(place, given):
             options["generator"] = torch.Generator().manual_seed(options["generator"])
         return program(of_batches(module.StatefulDataLoader(rows(), BATCH, **options)))
 
-    assert {} == compare(setup, place, moments=MOMENTS[1:4] + MOMENTS[6:], save_freqs=(1, 3, "epoch"))
+    assert {} == compare(setup, place, moments=(BEGIN, MIDDLE, LAST, GAP))
 
 
 # ---- how steps are taken -------------------------------------------------------------------------------------------------
@@ -582,7 +582,7 @@ def test_a_scheduler_under_a_callback_s_rate(place):
     def halved(model):
         model.optimizer.learning_rate = model.optimizer.learning_rate * 0.5
 
-    assert {} == compare(setup, place, moments=MOMENTS[5:], save_freqs=("epoch",))
+    assert {} == compare(setup, place, moments=(END, GAP, OVER), save_freqs=("epoch",))
 
 
 def test_the_average_of_the_weights(place):
@@ -601,9 +601,11 @@ def test_the_average_in_the_model_at_an_epoch_s_end(place):
 
 def test_several_batches_in_one_execution(place):
     """With steps_per_execution, callbacks are told of the same batches; also where the last execution is shorter."""
-    moments = [("on_train_batch_end", 0, 1), ("on_train_batch_begin", 1, 2), ("on_train_batch_end", 1, 4), ("on_epoch_begin", 2)]
+    moments = [("on_train_batch_end", 0, 1), ("on_train_batch_begin", 1, 2), LAST, GAP]
 
-    assert {} == compare(lambda: program(in_memory(), steps_per_execution=2), place, moments=[*moments, MOMENTS[4]])
+    assert {} == compare(
+        lambda: program(in_memory(), steps_per_execution=2), place, moments=[*moments, VALIDATION], save_freqs=(1, 2, "epoch")
+    )
 
 
 class OwnStep(Model):
@@ -638,8 +640,8 @@ def test_metrics(place):
         return outputs.std(1)
 
     def setup():
-        metrics = ["accuracy", "top_k_categorical_accuracy", "f1_score", "cross_entropy", spread]
-        objects = [torchmetrics.Accuracy("multiclass", num_classes=10), torchmetrics.AUROC("multiclass", num_classes=10)]
+        metrics = ["accuracy", "sparse_top_k_categorical_accuracy", "f1_score", "cross_entropy", spread]
+        objects = [torchmetrics.Accuracy("multiclass", num_classes=10), torchmetrics.CohenKappa("multiclass", num_classes=10)]
         return program(in_memory(), metrics=[*metrics, *objects])
 
     assert {} == compare(setup, place)
@@ -664,13 +666,10 @@ def test_transforms(place):
     assert {} == compare(lambda: program(in_memory(), Standardize()), place)
 
 
-OPTIMIZERS = ["sgd", "rmsprop", "adamw", "Adagrad", "NAdam", "Rprop", "ASGD", "LBFGS"]
-
-
-@pytest.mark.parametrize("optimizer", OPTIMIZERS[:-1])
+@pytest.mark.parametrize("optimizer", ["sgd", "rmsprop", "adamw", "Adagrad", "NAdam", "Rprop", "ASGD"])
 def test_optimizers(place, optimizer):
     """An optimizer's moments and counts are as they were."""
-    assert {} == compare(lambda: program(in_memory(), optimizer=optimizer), place, moments=MOMENTS[2:3], save_freqs=(1, 3))
+    assert {} == compare(lambda: program(in_memory(), optimizer=optimizer), place, moments=(MIDDLE,), save_freqs=(2,))
 
 
 # ---- callbacks -----------------------------------------------------------------------------------------------------------
@@ -737,7 +736,7 @@ def test_an_early_stop(place):
         stopper = EarlyStopping("val_accuracy", patience=1, min_delta=0.9, restore_best_weights=True)
         return program({**in_memory(), "epochs": 9}, stopper)
 
-    assert {} == compare(setup, place, moments=[*MOMENTS[1:5], ("on_epoch_end", 1), ("on_train_end",)])
+    assert {} == compare(setup, place, moments=(*SOME[:4], END, OVER))
 
 
 def test_patience(place):
@@ -747,7 +746,7 @@ def test_patience(place):
         listed = EarlyStopping("loss", patience=3, min_delta=9, restore_best_weights=True)
         return program({**in_memory(), "epochs": 9}, listed, ReduceLROnPlateau("loss", patience=1, min_delta=9, cooldown=1))
 
-    assert {} == compare(setup, place, moments=[*MOMENTS[1:7], ("on_train_batch_end", 3, 2), ("on_train_end",)])
+    assert {} == compare(setup, place, moments=(*SOME, ("on_train_batch_end", 3, 2), OVER))
 
 
 class StopsWithin(Callback):
@@ -760,7 +759,9 @@ class StopsWithin(Callback):
 
 def test_a_stop_within_an_epoch(place):
     """A stop in the middle of an epoch holds after an interruption in the validation that follows it."""
-    assert {} == compare(lambda: program(in_memory(), StopsWithin()), place, moments=[MOMENTS[4], ("on_epoch_end", 1), ("on_train_end",)])
+    assert {} == compare(
+        lambda: program(in_memory(), StopsWithin()), place, moments=(VALIDATION, END, OVER), save_freqs=(1, "epoch")
+    )
 
 
 class Hesitates(StopsWithin):
@@ -775,7 +776,9 @@ def test_a_stop_that_is_taken_back(place):
     made = start(lambda: program(in_memory(), Hesitates()), seed=1)
 
     assert 3 * BATCHES - 2 == made["stop"][1]
-    assert {} == compare(lambda: program(in_memory(), Hesitates()), place)
+    assert {} == compare(
+        lambda: program(in_memory(), Hesitates()), place, moments=(BEGIN, VALIDATION, END, GAP, OVER), save_freqs=(1, "epoch")
+    )
 
 
 def test_the_best_file(place):

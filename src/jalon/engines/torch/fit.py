@@ -130,7 +130,6 @@ class FitLoop:
         if not self.trained and self._batches() == 0:
             run.stop("the data ended: a generator can be read once; pass steps_per_epoch, or a Dataset")
             return False
-        self.trained = True
         logs = self.tracker.read()
         if self.validation is not None and self.validates_after(epoch):
             logs |= self._validate(self.validation)
@@ -167,11 +166,12 @@ class FitLoop:
                 break
             if run.leave_now:
                 self._leave(Position(run.epoch, done))
-        if done % execution and ends:
-            callbacks.tell_batch("on_train_batch_end", done - 1, logs)
+        self.trained = done > 0
         planned = self.train.steps
         if planned is not None and 0 < done < planned and not run.stop_requested:
             run.stop(f"the data ended after {done} of {planned} batches")
+        if done % execution and ends:
+            callbacks.tell_batch("on_train_batch_end", done - 1, logs)
         return done
 
     def _validate(self, source: Source) -> dict[str, float]:

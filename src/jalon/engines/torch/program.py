@@ -37,7 +37,7 @@ SUFFIX = ".pt2"
 _REASON_LETTERS = 200
 
 
-def freeze(model: Model, path: Path, about: Mapping[str, Any]) -> Write:
+def freeze(model: Model, path: Path, about: Mapping[str, Any], *, exposed: bool = True) -> Write:
     """Export a model's module as it is now, and return what writes the program to a file that is either whole or not there.
 
     The module is exported in evaluation, for any number of rows where its ``forward`` allows that. It is left as it was. The
@@ -47,6 +47,7 @@ def freeze(model: Model, path: Path, about: Mapping[str, Any]) -> Write:
         model: The model. It must have seen a batch.
         path: The file.
         about: JSON values to store beside the weights.
+        exposed: As in ``atomic.write_bytes``.
 
     Raises:
         NotReady: The model has seen no batch, so that nobody knows what its inputs are like.
@@ -55,18 +56,20 @@ def freeze(model: Model, path: Path, about: Mapping[str, Any]) -> Write:
     if model.example_inputs is None:
         raise NotReady(
             f"{path} cannot be written: a .pt2 file is made for inputs of a kind, and the model has seen none. "
-            "Call fit, evaluate or predict first, or save as .safetensors."
+            "Call fit or evaluate first, or save as .safetensors."
         )
     names = list(model.module.state_dict())
     note = json.dumps({"format": FORMAT, "about": dict(about), "weights": names})
     try:
-        content = _exported(model.module, model.example_inputs, note)
+        content = _exported(model.module, model.example_inputs, note, rows=torch.export.Dim.AUTO)
+        if not read_description(ProgramArchive(content, complete=False)).is_told_by_sizes:
+            content = _exported(model.module, model.example_inputs, note, rows=None)
         _refuse_what_cannot_be_read(content, names)
     except Exception as exc:
         raise ArgumentError(
-            f"{type(model.module).__name__} cannot be saved as .pt2: {_first_line(exc)}. Save as .safetensors, .h5 or .pt."
+            f"{type(model.module).__name__} cannot be saved as .pt2: {_reason(exc)}. Save as .safetensors, .h5 or .pt."
         ) from exc
-    return partial(_write, path, content)
+    return partial(_write, path, content, exposed=exposed)
 
 
 def read(path: Path) -> Checkpoint:
@@ -103,16 +106,23 @@ def load(path: Path) -> ProgramModule:
 # ---- out -------------------------------------------------------------------------------------------------------------
 
 
-def _write(path: Path, content: io.BytesIO) -> None:
-    atomic.write_bytes(path, sealed(content.getbuffer()))
+def _write(path: Path, content: io.BytesIO, *, exposed: bool) -> None:
+    atomic.write_bytes(path, sealed(content.getbuffer()), exposed=exposed)
 
 
-def _exported(module: nn.Module, inputs: Any, note: str) -> io.BytesIO:
-    """Return the archive that ``torch.export`` makes of a module, without a seal."""
+def _exported(module: nn.Module, inputs: Any, note: str, *, rows: Any) -> io.BytesIO:
+    """Return the archive that ``torch.export`` makes of a module, without a seal.
+
+    Args:
+        module: The module.
+        inputs: What it takes.
+        note: The member of jalon's own.
+        rows: How many rows inputs have, as ``torch.export`` is told; ``None`` for as many as these have.
+    """
     hollow = map_leaves(_hollow, inputs)
     shapes: Any = torch.export.ShapesCollection()  # type: ignore[no-untyped-call]
     for leaf in leaves(hollow):
-        shapes[leaf] = {0: torch.export.Dim.AUTO} if leaf.ndim else None
+        shapes[leaf] = {0: rows} if leaf.ndim else {}
     args, kwargs = _arguments(module, hollow)
     with _as_it_was(module), evaluating(module), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -176,13 +186,16 @@ def _refuse_what_cannot_be_read(content: io.BytesIO, names: list[str]) -> None:
     weights, constants = read_names(archive)
     others = weights ^ set(names)
     if others:
-        raise Refused(f"its state dict and the program do not agree about {', '.join(sorted(others)[:3])}")
+        raise Refused(f"has {', '.join(sorted(others)[:3])} either in its state dict or in its program, not in both")
     Plan(read_description(archive), weights | constants)
 
 
-def _first_line(exc: Exception) -> str:
+def _reason(exc: Exception) -> str:
+    """Return in one line what an exception says."""
+    if isinstance(exc, Refused):
+        return f"it {exc}"
     lines = (line.strip() for line in str(exc).splitlines())
-    line = next(filter(None, lines), type(exc).__name__).rstrip(".")
+    line = f"{type(exc).__name__}: {next(filter(None, lines), 'no reason was told')}".rstrip(".")
     return line if len(line) <= _REASON_LETTERS else line[:_REASON_LETTERS] + "…"
 
 
@@ -215,6 +228,4 @@ def _naming(path: Path) -> Iterator[None]:
     except Refused as exc:
         raise CheckpointError(f"{path} {exc}.") from exc.__cause__
     except Exception as exc:
-        raise CheckpointError(
-            f"{path} cannot be read: it is truncated, damaged or of another format ({type(exc).__name__}: {_first_line(exc)})."
-        ) from exc
+        raise CheckpointError(f"{path} cannot be read: it is truncated, damaged or of another format ({_reason(exc)}).") from exc

@@ -5,17 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from jalon.engines.torch.randomness import load_torch_state, torch_state
-from jalon.engines.torch.structures import describe, map_leaves, rows_of
+from jalon.engines.torch.structures import as_plain, describe, from_plain, map_leaves, rows_of
 
 if TYPE_CHECKING:
     from jalon.engines.torch.fit import FitLoop
-
-_TENSOR = "tensor"
 
 
 def fingerprint(loop: FitLoop) -> dict[str, Any]:
@@ -33,13 +27,14 @@ def fingerprint(loop: FitLoop) -> dict[str, Any]:
 def loop_state(loop: FitLoop) -> dict[str, Any]:
     """Return as plain data where a training stands: data, running metrics, gradients, torch's random numbers."""
     within = loop.trained or loop.train.done > 0
+    trained = within and (loop.trained or loop.run.stop_requested)
     return {
-        "train": loop.train.state_dict(),
+        "train": loop.train.state_dict(abandoned=trained),
         "validation": None if loop.validation is None else loop.validation.state_dict(),
-        "trained": loop.trained,
+        "trained": trained,
         "logs": dict(loop.logs),
-        "tracker": _plain(loop.tracker.state()) if within else None,
-        "step": _plain(loop.model.step_state()),
+        "tracker": as_plain(loop.tracker.state()) if within else None,
+        "step": as_plain(loop.model.step_state()),
         "random": torch_state(),
     }
 
@@ -56,29 +51,6 @@ def load_loop_state(loop: FitLoop, state: Mapping[str, Any]) -> None:
         )
     loop.trained, loop.logs = state["trained"], dict(state["logs"])
     if state["tracker"] is not None:
-        loop.tracker.load_state(_with_tensors(state["tracker"]))
-    loop.model.load_step_state(_with_tensors(state["step"]))
+        loop.tracker.load_state(from_plain(state["tracker"]))
+    loop.model.load_step_state(from_plain(state["step"]))
     load_torch_state(state["random"])
-
-
-def _plain(value: Any) -> Any:
-    """Return a structure with its tensors as arrays of bytes, of whatever type they are."""
-    if isinstance(value, Tensor):
-        host = value.detach().cpu().contiguous()
-        return {_TENSOR: str(host.dtype).removeprefix("torch."), "shape": list(host.shape), "bytes": _bytes_of(host)}
-    if isinstance(value, Mapping):
-        return {key: _plain(one) for key, one in value.items()}
-    return value
-
-
-def _with_tensors(value: Any) -> Any:
-    """Return what ``_plain`` was given."""
-    if not isinstance(value, dict):
-        return value
-    if _TENSOR in value:
-        return torch.from_numpy(value["bytes"]).view(getattr(torch, value[_TENSOR])).reshape(value["shape"])
-    return {key: _with_tensors(one) for key, one in value.items()}
-
-
-def _bytes_of(tensor: Tensor) -> np.ndarray[Any, Any]:
-    return np.array(tensor.reshape(-1).view(torch.uint8).numpy())

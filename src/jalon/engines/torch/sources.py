@@ -13,7 +13,7 @@ from torch import Tensor
 
 from jalon.core.transform import Batch
 from jalon.engines.torch import randomness, workers
-from jalon.engines.torch.structures import leaves, map_leaves, rows_of
+from jalon.engines.torch.structures import as_plain, from_plain, leaves, map_leaves, rows_of
 from jalon.errors import DataError
 
 CHUNK_BYTES = 64 * 2**20
@@ -51,8 +51,12 @@ class Source(ABC):
         """How many batches of the pass under way have been handed out; 0 between two passes."""
 
     @abstractmethod
-    def state_dict(self) -> dict[str, Any]:
-        """Return where the reading stands, as plain data."""
+    def state_dict(self, *, abandoned: bool = False) -> dict[str, Any]:
+        """Return where the reading stands, as plain data.
+
+        Args:
+            abandoned: Whether the pass under way is not going to be read on.
+        """
 
     @abstractmethod
     def load_state_dict(self, state: Mapping[str, Any]) -> int:
@@ -91,10 +95,12 @@ class ArraySource(Source):
         if self.generator is not None:
             self._begun_at = self.generator.get_state()
             order = torch.randperm(self.rows, generator=self.generator)
-        for batch in self._batches(order, self._done * self.batch_size):
-            self._done += 1
-            yield batch
-        self._done = 0
+        try:
+            for batch in self._batches(order, self._done * self.batch_size):
+                self._done += 1
+                yield batch
+        finally:
+            self._done = 0
 
     def first(self) -> Batch:
         return cast(Batch, map_leaves(lambda leaf: leaf[: self.batch_size].to(self.device), self.arrays))
@@ -106,12 +112,13 @@ class ArraySource(Source):
     def done(self) -> int:
         return self._done
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self, *, abandoned: bool = False) -> dict[str, Any]:
         """Return the batches done, and what the order of their pass was, or that of the next one will be, drawn from."""
+        done = 0 if abandoned else self._done
         if self.generator is None:
-            return {"done": self._done, "order": None}
-        drawn_from = self._begun_at if self._done and self._begun_at is not None else self.generator.get_state()
-        return {"done": self._done, "order": drawn_from.numpy()}
+            return {"done": done, "order": None}
+        drawn_from = self._begun_at if done and self._begun_at is not None else self.generator.get_state()
+        return {"done": done, "order": drawn_from.numpy()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> int:
         self._done = state["done"]
@@ -159,7 +166,7 @@ class LoaderSource(Source):
     def first(self) -> Batch:
         if not self._peeked:
             self._opened = self._open()
-            self._peeked = [self._convert(item) for item in islice(self._opened, 1)]
+            self._peek(self._opened)
         if not self._peeked:
             raise DataError("The data is empty: there is no first batch.")
         return self._peeked[0]
@@ -167,11 +174,13 @@ class LoaderSource(Source):
     def epoch(self) -> Iterator[Batch]:
         opened, self._opened = self._opened, None
         peeked, self._peeked = self._peeked, []
-        for batch in peeked:
-            yield self._counted(batch)
-        for item in self._open() if opened is None else opened:
-            yield self._counted(self._convert(item))
-        self._done = 0
+        try:
+            for batch in peeked:
+                yield self._counted(batch)
+            for item in self._open() if opened is None else opened:
+                yield self._counted(self._convert(item))
+        finally:
+            self._done = 0
 
     def plain_pass(self) -> Iterator[Batch]:
         if isinstance(self._batches, Iterator):
@@ -185,34 +194,40 @@ class LoaderSource(Source):
     def done(self) -> int:
         return self._done
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the batches done, and what their pass, or the next one, draws its order from."""
-        state: dict[str, Any] = {"done": self._done, "read": self._read}
-        if self._done:
-            state |= self._begun_at
-            if _keeps_its_place(self._batches):
-                state["loader"] = cast(Any, self._batches).state_dict()
-        else:
-            state["generators"] = randomness.generator_states(randomness.generators_of(self._batches))
+    def state_dict(self, *, abandoned: bool = False) -> dict[str, Any]:
+        """Return the batches done, and what their pass draws its order from, or between two passes the next one."""
+        under_way = not abandoned and bool(self._done or self._peeked)
+        state = {
+            "done": 0 if abandoned else self._done,
+            "read": self._read,
+            "own": randomness.own_state(self._batches),
+            "pass": self._begun_at if under_way else None,
+        }
+        if under_way and self._done and _keeps_its_place(self._batches):
+            state["loader"] = as_plain(cast(Any, self._batches).state_dict())
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> int:
         self._done = state["done"]
         if isinstance(self._batches, Iterator):
             return self._read_past(state["read"])
-        self._opened, self._peeked = None, []
-        self._read = state["read"]
-        randomness.load_generator_states(randomness.generators_of(self._batches), state["generators"])
-        if not self._done:
-            return 0
-        randomness.load_random_state(state["random"])
-        if "loader" in state:
-            cast(Any, self._batches).load_state_dict(state["loader"])
-            self._opened = self._open()
-            self._begun_at = {key: state[key] for key in ("random", "generators")}
-            return 0
+        self._opened, self._peeked, self._read = None, [], state["read"]
+        read_again = 0 if state["pass"] is None else self._open_again(state["pass"], state.get("loader"))
+        randomness.load_own_state(self._batches, state["own"])
+        return read_again
+
+    def _open_again(self, begun_at: Mapping[str, Any], place: Any) -> int:
+        """Open a pass as it was opened before, go to its place, and return how many batches were read for that."""
+        randomness.load_own_state(self._batches, begun_at["own"])
+        randomness.load_random_state(begun_at["random"])
+        if begun_at["starts workers"] and hasattr(self._batches, "_iterator"):
+            self._batches._iterator = None  # persistent workers that have begun take no seed from a pass
+        if place is not None:
+            cast(Any, self._batches).load_state_dict(from_plain(place))
         self._opened = self._open()
-        return sum(1 for _ in islice(self._opened, self._done))
+        if not self._done:
+            self._peek(self._opened)
+        return 0 if place is not None else sum(1 for _ in islice(self._opened, self._done))
 
     def _read_past(self, read: int) -> int:
         """Leave aside what a generator yielded before; what was looked at counts."""
@@ -223,9 +238,15 @@ class LoaderSource(Source):
         return sum(1 for _ in islice(cast(Iterator[Any], opened), read - len(looked_at)))
 
     def _open(self) -> Iterator[Any]:
-        generators = randomness.generators_of(self._batches)
-        self._begun_at = {"random": randomness.random_state(), "generators": randomness.generator_states(generators)}
+        self._begun_at = {
+            "random": randomness.random_state(),
+            "own": randomness.own_state(self._batches),
+            "starts workers": getattr(self._batches, "_iterator", None) is None,
+        }
         return workers.opened(self._batches)
+
+    def _peek(self, opened: Iterator[Any]) -> None:
+        self._peeked = [self._convert(item) for item in islice(opened, 1)]
 
     def _counted(self, batch: Batch) -> Batch:
         self._done += 1
@@ -251,10 +272,12 @@ class CappedSource(Source):
         return self.source.first()
 
     def epoch(self) -> Iterator[Batch]:
-        for batch in islice(self._endless, self.steps - self._done):
-            self._done += 1
-            yield batch
-        self._done = 0
+        try:
+            for batch in islice(self._endless, self.steps - self._done):
+                self._done += 1
+                yield batch
+        finally:
+            self._done = 0
 
     def plain_pass(self) -> Iterator[Batch]:
         return self.source.plain_pass()
@@ -263,9 +286,9 @@ class CappedSource(Source):
     def done(self) -> int:
         return self._done
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self, *, abandoned: bool = False) -> dict[str, Any]:
         """Return the batches done of the epoch, and where the reading of the data stands."""
-        return {"done": self._done, "source": self.source.state_dict()}
+        return {"done": 0 if abandoned else self._done, "source": self.source.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> int:
         self._done = state["done"]

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from jalon.errors import DataError
 
+_TENSOR = "torch.Tensor"
+
 
 def map_leaves(function: Callable[[Any], Any], structure: Any) -> Any:
     """Apply a function to every array in a tensor, tuple, list or dict of them."""
@@ -86,6 +88,28 @@ def as_host(value: Tensor) -> Any:
     """Return a tensor as a numpy array; numpy has no bfloat16, so that becomes float32."""
     host = value.detach().cpu()
     return (host.float() if host.dtype == torch.bfloat16 else host).numpy()
+
+
+def as_plain(structure: Any) -> Any:
+    """Return a structure with its tensors as plain data of their own, of whatever type they are."""
+    if isinstance(structure, Tensor):
+        host = structure.detach().cpu().contiguous()
+        data = np.array(host.reshape(-1).view(torch.uint8).numpy())
+        return {_TENSOR: str(host.dtype).removeprefix("torch."), "shape": list(host.shape), "bytes": data}
+    if isinstance(structure, Mapping):
+        return {key: as_plain(one) for key, one in structure.items()}
+    return [as_plain(one) for one in structure] if isinstance(structure, (list, tuple)) else structure
+
+
+def from_plain(structure: Any) -> Any:
+    """Return what ``as_plain`` was given, with lists for tuples."""
+    if isinstance(structure, list):
+        return [from_plain(one) for one in structure]
+    if not isinstance(structure, dict):
+        return structure
+    if _TENSOR in structure:
+        return torch.from_numpy(structure["bytes"]).view(getattr(torch, structure[_TENSOR])).reshape(structure["shape"])
+    return {key: from_plain(one) for key, one in structure.items()}
 
 
 def concatenated(batches: list[Any]) -> Any:

@@ -42,7 +42,7 @@ class ProgramArchive:
         self._members = {member.filename.removeprefix(root): member for member in members}
         if any(name.startswith(_COMPILED) for name in self._members):
             raise Refused("is refused: it holds compiled code")
-        self.is_sealed = bool(self._zip.comment)
+        self.is_sealed = self._zip.comment.startswith(_SEAL)
         if self.is_sealed:
             _check_seal(file, size, self._zip.comment)
         elif complete and NOTE in self._members:

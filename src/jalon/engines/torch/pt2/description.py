@@ -7,6 +7,7 @@ These are the parts of ``torch.export``'s own description that are needed to run
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,8 @@ SCHEMA = 8
 
 _MODEL = "models/model.json"
 _POSITIONAL = 1
+_SIZE = r"L(\[('\w+'|\d+)\])+\.size\(\)\[\d+\]"
+_PLAIN_GUARD = re.compile(rf"{_SIZE} (==|>=|<=|>|<) ({_SIZE}|\d+)")
 _MEMORY_FORMATS = dict(
     enumerate((torch.contiguous_format, torch.channels_last, torch.channels_last_3d, torch.preserve_format), start=1)
 )
@@ -269,6 +272,15 @@ class Description(Struct):
 
     graph_module: GraphModule
     range_constraints: dict[str, Range]
+    guards_code: list[str] = []
+
+    @property
+    def is_told_by_sizes(self) -> bool:
+        """Whether the sizes of the inputs and their ranges say all that the program takes for granted.
+
+        Otherwise it holds for some sizes alone, and which they are is written as code, which is not run.
+        """
+        return all(map(_PLAIN_GUARD.fullmatch, self.guards_code))
 
     @property
     def call(self) -> CallSignature:

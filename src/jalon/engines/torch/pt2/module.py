@@ -37,6 +37,7 @@ class ProgramModule(nn.Module):
         for name, tensor in constants.items():
             _register(self, name, tensor, persistent=False)
         self._jalon_plan = Plan(description, {*weights, *constants})
+        self._jalon_states = {name: _holder(self, state) for name, state in self._jalon_plan.states.items()}
         self.eval()
 
     def train(self, mode: bool = True) -> Self:
@@ -56,7 +57,8 @@ class ProgramModule(nn.Module):
         """
         plan = self._jalon_plan
         values: Values = dict(zip(plan.inputs, plan.flat(args, kwargs), strict=True))
-        values |= {name: _found(self, state) for name, state in plan.states.items()}
+        for name, (holder, attribute) in self._jalon_states.items():
+            values[name] = getattr(holder, attribute)
         values[DEVICE] = next((value.device for value in values.values()), torch.device("cpu"))
         for step in plan.steps:
             step(values)
@@ -66,7 +68,7 @@ class ProgramModule(nn.Module):
 
     def _mutate(self, spec: OutputSpec, values: Values) -> None:
         if spec.buffer_mutation is not None:
-            _found(self, spec.buffer_mutation.buffer_name).copy_(values[spec.buffer_mutation.arg.name])
+            getattr(*_holder(self, spec.buffer_mutation.buffer_name)).copy_(values[spec.buffer_mutation.arg.name])
         if spec.user_input_mutation is not None:
             values[spec.user_input_mutation.user_input_name].copy_(values[spec.user_input_mutation.arg.name])
 
@@ -88,7 +90,7 @@ def _register(module: nn.Module, name: str, tensor: Tensor, *, persistent: bool)
         module.register_buffer(last, tensor, persistent=persistent)
 
 
-def _found(module: nn.Module, name: str) -> Tensor:
-    path, _, last = name.rpartition(".")
-    found: Tensor = getattr(module.get_submodule(path), last)
-    return found
+def _holder(module: nn.Module, name: str) -> tuple[nn.Module, str]:
+    """Return which part of a module has a tensor, and under which name."""
+    path, _, attribute = name.rpartition(".")
+    return module.get_submodule(path), attribute

@@ -120,6 +120,12 @@ def _on_numbers(compute: Operation, *numbers: Any) -> Any:
     return result
 
 
+def _power(base: Any, exponent: Any) -> Any:
+    if isinstance(base, int) and isinstance(exponent, int) and base.bit_length() * exponent > _GREATEST.bit_length():
+        raise OverflowError("a number in the program is greater than any size of a tensor")
+    return base**exponent
+
+
 _ON_NUMBERS: dict[str, Operation] = {
     **{
         f"_operator.{one.__name__}": one
@@ -129,11 +135,11 @@ _ON_NUMBERS: dict[str, Operation] = {
             *(operator.and_, operator.or_),
         )
     },
+    "_operator.pow": _power,
     "math.trunc": math.trunc,
-    "math.ceil": math.ceil,
-    "math.floor": math.floor,
     "torch.sym_float": float,
     "torch.sym_int": int,
+    "torch._sym_sqrt": math.sqrt,
     "torch.sym_max": max,
     "torch.sym_min": min,
     "torch.sym_not": operator.not_,

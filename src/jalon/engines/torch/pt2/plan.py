@@ -34,6 +34,8 @@ class Plan:
 
     def __init__(self, description: Description, states: set[str]) -> None:
         graph, signature = description.graph_module.graph, description.graph_module.signature
+        if not description.is_told_by_sizes:
+            raise Refused("holds for some sizes of its inputs alone, and says in code for which. Export it for fixed sizes")
         self._meta, self._ranges = graph.tensor_values, description.range_constraints
         taken = [(argument.operand(), spec.state) for argument, spec in zip(graph.inputs, signature.input_specs, strict=True)]
         self.inputs = [name for name, state in taken if state is None]
@@ -45,6 +47,8 @@ class Plan:
         buffers = {spec.buffer_mutation.buffer_name for spec in self.mutations if spec.buffer_mutation is not None}
         if not {*self.states.values(), *buffers} <= states or not self._meta.keys() >= set(self.inputs):
             raise Refused("is no exported program: it asks for tensors that are not in it")
+        if (self._in.size, self._out.size) != (len(self.inputs), len(self._outputs)):
+            raise Refused("is no exported program: its inputs or outputs are not as many as it says")
         _refuse_undefined(self)
         _let_go(self.steps, self.results)
 
@@ -97,7 +101,8 @@ class _Step:
         self.last_used: list[str] = []
 
     def __call__(self, values: Values) -> None:
-        results = self._compute(*_resolved(self._args, values), **{k: _resolved(v, values) for k, v in self._kwargs.items()})
+        args = [values[one] if type(one) is Reference else _resolved(one, values) for one in self._args]
+        results = self._compute(*args, **{name: _resolved(one, values) for name, one in self._kwargs.items()})
         if len(self._outputs) == 1:
             _keep(self._outputs[0], results, values)
         elif self._outputs:
@@ -161,19 +166,26 @@ def _fits(tensor: Tensor, meta: Meta, sizes: dict[str, int], ranges: Mapping[str
         if size.as_int is not None and size.as_int != actual:
             return False
         if size.symbol is not None:
-            allowed = ranges.get(size.symbol, Range())
-            least = allowed.min_val if (allowed.min_val or 0) > _ASSUMED else 0
-            if sizes.setdefault(size.symbol, actual) != actual or not _is_within(actual, least or 0, allowed.max_val):
+            least, greatest = _bounds(ranges.get(size.symbol, Range()))
+            if sizes.setdefault(size.symbol, actual) != actual or actual < least or (greatest or actual) < actual:
                 return False
     return True
 
 
-def _is_within(size: int, least: int, greatest: int | None) -> bool:
-    return least <= size and (greatest is None or size <= greatest)
+def _bounds(allowed: Range) -> tuple[int, int | None]:
+    """Return how small and how great a size may be."""
+    least = allowed.min_val or 0
+    return least if least > _ASSUMED else 0, allowed.max_val
 
 
 def _in_words(meta: Meta, ranges: Mapping[str, Range]) -> str:
     sizes = [str(size.as_int) if size.as_int is not None else size.symbol or "?" for size in meta.sizes]
-    dtype = str(type_of(meta.dtype)).removeprefix("torch.")
-    bounds = [f"{name} up to {ranges[name].max_val}" for name in sizes if name in ranges and ranges[name].max_val is not None]
-    return f"({', '.join(sizes)}{',' * (len(sizes) == 1)}) {dtype}{''.join(', ' + bound for bound in bounds)}"
+    told = f"({', '.join(sizes)}{',' * (len(sizes) == 1)}) {str(type_of(meta.dtype)).removeprefix('torch.')}"
+    return told + "".join(f", {name} being {_range_in_words(ranges[name])}" for name in sizes if name in ranges)
+
+
+def _range_in_words(allowed: Range) -> str:
+    least, greatest = _bounds(allowed)
+    if greatest is None:
+        return f"{least} or more" if least else "any size"
+    return f"{least} to {greatest}"

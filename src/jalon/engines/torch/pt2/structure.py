@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
+from torch import Tensor
 
 from jalon.engines.torch.formats import Refused
 
@@ -31,13 +32,15 @@ class Structure(Struct):
     context: str | None
     children_spec: list[Structure]
 
-    def flat(self, value: Any) -> Iterator[Any]:
-        """Yield the single values of one that is nested like this.
+    def flat(self, value: Any) -> Iterator[Tensor]:
+        """Yield the tensors of a value that is nested like this.
 
         Raises:
-            Misfit: It is nested in another way.
+            Misfit: It is nested in another way, or of something else.
         """
         if self.type is None:
+            if not isinstance(value, Tensor):
+                raise Misfit
             yield value
             return
         if self.type in _DICTS:
@@ -59,6 +62,11 @@ class Structure(Struct):
         if self.type in _DICTS:
             return dict(zip(self.keys, children, strict=True))
         return _KINDS[self.type](children)
+
+    @property
+    def size(self) -> int:
+        """How many single values are in it."""
+        return 1 if self.type is None else sum(child.size for child in self.children_spec)
 
     @property
     def keys(self) -> list[str]:
