@@ -26,10 +26,17 @@ ALL = [pytest.param(signum, id=signum.name) for signum in SIGNALS]
 
 
 @pytest.fixture(autouse=True)
-def _handlers_as_they_were():
-    before = {signum: signal.getsignal(signum) for signum in SIGNALS}
+def _handlers():
+    """Begin each test with those of a program that handles nothing, however the tests were started, and look for changes."""
+    outside = {signum: signal.getsignal(signum) for signum in SIGNALS}
+    usual = dict.fromkeys(SIGNALS, signal.SIG_DFL) | {signal.SIGINT: signal.default_int_handler}
+    for signum, handler in usual.items():
+        signal.signal(signum, handler)
     yield
-    assert before == {signum: signal.getsignal(signum) for signum in SIGNALS}
+    afterwards = {signum: signal.getsignal(signum) for signum in SIGNALS}
+    for signum, handler in outside.items():
+        signal.signal(signum, handler)
+    assert usual == afterwards
 
 
 @pytest.fixture

@@ -155,10 +155,12 @@ def difference(expected: dict[str, Any], actual: dict[str, Any], *, ignore: Iter
     """Return the first thing in which the end of a training is not what it should be, or ``None``."""
     if actual["status"] != 0:
         return f"it ended with {actual['status']}: {actual.get('trace') or actual.get('fault')}"
+    if "fault" in actual["disk"]:
+        return f"the disk: {actual['disk']['fault']}"
     for part in ("result", "disk"):
         for name, value in expected[part].items():
-            if name not in ("recovery", *ignore) and actual[part].get(name, actual[part].get("fault")) != value:
-                return f"{name} is {_shown(actual[part].get(name, actual[part].get('fault')))} in place of {_shown(value)}"
+            if name not in ("recovery", *ignore) and actual[part][name] != value:
+                return f"{name} is {_shown(actual[part][name])} in place of {_shown(value)}"
     return None
 
 

@@ -43,8 +43,8 @@ class ModelCheckpoint(MonitorCallback):
     place and the best value as it was; a warning says so, and training goes on.
 
     Args:
-        filepath: Where to. Its suffix names the format, one that the trainer can write (``.safetensors``, ``.h5`` or
-            ``.pt`` with ``jalon.Model``). May hold ``{epoch}`` and, where batches are counted, ``{batch}``, both from 1,
+        filepath: Where to. Its suffix names the format, one that the trainer can write (``.safetensors``, ``.h5``, ``.pt`` or
+            ``.pt2`` with ``jalon.Model``). May hold ``{epoch}`` and, where batches are counted, ``{batch}``, both from 1,
             ``{monitor}``, and any metric, as in ``"{epoch:02d}-{val_loss:.2f}.h5"``. Missing folders are made.
         monitor: The metric to compare, or several, each with a best of its own; then ``filepath`` holds ``{monitor}``.
             Defaults to ``"val_loss"``.

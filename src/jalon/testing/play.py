@@ -64,9 +64,9 @@ def play(
     trainer = trainer or FakeTrainer(metrics=dict.fromkeys(name for logs in script for name in logs) or None)
     run = Run(trainer, epochs=first_epoch + len(script), initial_epoch=first_epoch, clock=clock or ManualClock())
     run.keeps = True
+    told.begin(run, FakeModel(trainer, run), {"verbose": verbose, "epochs": run.epochs, "steps": batches})
+    told.validate()
     with told.session():
-        told.begin(run, FakeModel(trainer, run), {"verbose": verbose, "epochs": run.epochs, "steps": batches})
-        told.validate()
         if run.keeper is not None and run.keeper.finished:
             run.restore()
         else:

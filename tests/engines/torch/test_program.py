@@ -180,7 +180,7 @@ class Several(nn.Module):
             "convolved": self.conv(image),
             "rest": image.chunk(2, -1)[1] * rows,
             "masked": masked,
-            "calls": self.calls.clone(),
+            "calls": self.calls.expand(rows),
         }
 
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import random
-import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -27,7 +23,6 @@ from jalon import Callback, Model
 from jalon.callbacks import (
     BackupAndRestore,
     EarlyStopping,
-    History,
     LambdaCallback,
     ModelCheckpoint,
     ReduceLROnPlateau,

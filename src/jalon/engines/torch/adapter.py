@@ -12,7 +12,6 @@ from torch import Tensor
 
 from jalon.core.trainer import Averages, Direction, Embedding, Graph, TrainerAdapter, Write
 from jalon.engines.torch import graph, orbax, profiler, resuming, saving
-from jalon.engines.torch.formats import SUFFIXES
 from jalon.engines.torch.structures import as_host
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ class TorchAdapter(TrainerAdapter):
 
     @property
     def suffixes(self) -> tuple[str, ...]:
-        return SUFFIXES
+        return saving.SUFFIXES
 
     @property
     def iterations(self) -> int:

@@ -355,7 +355,7 @@ class Model:
         """Write weights, transforms and the optimizer's state, to go on from or to use.
 
         Args:
-            filepath: Where to; ``.safetensors``, ``.h5`` or ``.pt``.
+            filepath: Where to; ``.safetensors``, ``.h5``, ``.pt``, or ``.pt2`` for weights with the program.
             overwrite: Whether a file that is there may be replaced.
         """
         self._write_checked(Path(filepath), overwrite, weights_only=False)
@@ -364,7 +364,7 @@ class Model:
         """Write weights and transforms, without the optimizer's state.
 
         Args:
-            filepath: Where to; ``.safetensors``, ``.h5`` or ``.pt``.
+            filepath: Where to; ``.safetensors``, ``.h5``, ``.pt``, or ``.pt2`` for weights with the program.
             overwrite: Whether a file that is there may be replaced.
         """
         self._write_checked(Path(filepath), overwrite, weights_only=True)
@@ -387,18 +387,18 @@ class Model:
         saving.read(self, Path(filepath), optimizer=True)
 
     @classmethod
-    def from_checkpoint(cls, path: str | Path, module: nn.Module, *, transforms: Iterable[Transform] = ()) -> Self:
+    def from_checkpoint(cls, path: str | Path, module: nn.Module | None = None, *, transforms: Iterable[Transform] = ()) -> Self:
         """Return a model ready to predict, from a file that a training wrote.
 
         Args:
             path: The file.
-            module: The module whose weights it holds, freshly made.
+            module: The module whose weights it holds, freshly made. A ``.pt2`` file needs none.
             transforms: The transforms of one's own that the model was trained behind. jalon's are made by themselves.
 
         Raises:
             CheckpointError: The file is missing, damaged, or of another model.
         """
-        model = cls(module)
+        model = cls(saving.read_program(Path(path)) if module is None else module)
         model.transforms = list(transforms)
         saving.read(model, Path(path), optimizer=False)
         return model

@@ -16,13 +16,16 @@ from torch import Tensor, nn
 from jalon import callbacks
 from jalon.core.trainer import Write
 from jalon.core.transform import Transform
-from jalon.engines.torch import orbax
+from jalon.engines.torch import formats, orbax
 from jalon.engines.torch.formats import Checkpoint, Outline, lay_out, read_checkpoint, write_checkpoint, write_copy
 from jalon.engines.torch.host_copy import HostCopies, HostCopy
 from jalon.errors import ArgumentError, CheckpointError, CheckpointMismatch
 
 if TYPE_CHECKING:
     from jalon.engines.torch.model import Model
+
+SUFFIXES = (*formats.SUFFIXES, ".pt2")
+_PROGRAM = ".pt2"
 
 _copies: WeakKeyDictionary[Model, HostCopies] = WeakKeyDictionary()
 """The host memory that copies of a model are made in, for as long as there is the model."""
@@ -38,6 +41,10 @@ def freeze(model: Model, path: Path, *, weights_only: bool, about: Mapping[str, 
         about: JSON values to store beside the weights.
         exposed: As in ``atomic.write_bytes``.
     """
+    if path.suffix == _PROGRAM:
+        from jalon.engines.torch import program
+
+        return program.freeze(model, path, content(model, weights_only=True, about=about).about, exposed=exposed)
     outline, tensors = lay_out(content(model, weights_only=weights_only, about=about))
     return partial(_write, path, outline, _copies.setdefault(model, HostCopies()).of(tensors), exposed=exposed)
 
@@ -50,7 +57,10 @@ def write(model: Model, path: Path, *, weights_only: bool) -> None:
         path: The file.
         weights_only: Leave out the optimizer's state.
     """
-    write_checkpoint(path, content(model, weights_only=weights_only, about={}))
+    if path.suffix == _PROGRAM:
+        freeze(model, path, weights_only=True, about={})()
+    else:
+        write_checkpoint(path, content(model, weights_only=weights_only, about={}))
 
 
 def _write(path: Path, outline: Outline, copied: AbstractContextManager[HostCopy], *, exposed: bool) -> None:
@@ -85,7 +95,7 @@ def read(model: Model, path: Path, *, optimizer: bool | Literal["if there"]) -> 
         CheckpointError: The file is missing, damaged, or lacks the optimizer's state.
         CheckpointMismatch: It belongs to another model.
     """
-    checkpoint = orbax.read_checkpoint(path) if orbax.holds_saves(path) else read_checkpoint(path)
+    checkpoint = read_any(path)
     refuse_other_weights(model.module, checkpoint.weights, path)
     if optimizer is True and checkpoint.optimizer is None:
         raise CheckpointError(f"{path} holds weights alone. To start from them with a fresh optimizer, call load_weights.")
@@ -100,6 +110,35 @@ def read(model: Model, path: Path, *, optimizer: bool | Literal["if there"]) -> 
         model.transforms = transforms
     if state is not None:
         model.load_optimizer_state(state)
+
+
+def read_any(path: Path) -> Checkpoint:
+    """Read a file of any format, or a folder that Orbax wrote.
+
+    Raises:
+        CheckpointError: It is missing or damaged.
+    """
+    if path.suffix == _PROGRAM:
+        from jalon.engines.torch import program
+
+        return program.read(path)
+    return orbax.read_checkpoint(path) if orbax.holds_saves(path) else read_checkpoint(path)
+
+
+def read_program(path: Path) -> nn.Module:
+    """Return the module in a ``.pt2`` file, which needs no code.
+
+    Raises:
+        ArgumentError: Another format, which holds no module.
+        CheckpointError: The file is missing or damaged.
+    """
+    if path.suffix != _PROGRAM:
+        raise ArgumentError(
+            f"Model.from_checkpoint: {str(path)!r} holds weights alone. Pass the module too: from_checkpoint(path, module)."
+        )
+    from jalon.engines.torch import program
+
+    return program.load(path)
 
 
 def refuse_other_weights(module: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
