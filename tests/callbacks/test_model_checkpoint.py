@@ -704,7 +704,7 @@ class Tells(Callback):
     def on_epoch_end(self, epoch, logs=None):
         os.write(writing, b"x")
 
-chance = random.Random({seed})
+chance, hit = random.Random({seed}), 0
 for path in map(Path, sys.argv[1:]):
     train(ModelCheckpoint(path), losses(1))
     for kill in range({kills}):
@@ -721,21 +721,21 @@ for path in map(Path, sys.argv[1:]):
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         os.close(reading), os.close(writing)
+        hit += bool(list(path.parent.glob(f".{{path.name}}.tmp-{{child}}-*")))
         back = read_checkpoint(path)
         assert back.about["epoch"] + 1 == int(back.weights["weight"][0, 0]) == int(back.weights["weight"][0, 1])
-print("all whole")
+train(ModelCheckpoint(path), losses(1))
+print("all whole", hit > 0, list(path.parent.glob(f".{{path.name}}.tmp-*")))
 """
 
 
 def test_killed_at_any_instant_the_file_is_whole(tmp_path):
-    """A process that overwrites its checkpoint over and over is killed at random instants; the file always loads."""
+    """A process that overwrites its checkpoint over and over is killed at random instants; the file always loads, and the next one tidies up."""
     script = KILLER.format(here=str(Path(__file__).parent), seed=20, kills=12)
     paths = [str(tmp_path / f"model{suffix}") for suffix in SUFFIXES]
     done = subprocess.run([sys.executable, "-c", script, *paths], capture_output=True, text=True, check=False)
-    hit_in_a_save = list(tmp_path.glob(".model.*.tmp-*"))
 
-    assert "all whole\n" == done.stdout, done.stderr
-    assert hit_in_a_save
+    assert "all whole True []\n" == done.stdout, done.stderr
 
 
 @pytest.mark.parametrize(
