@@ -9,6 +9,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from concurrent.futures import wait
 from functools import partial
 from pathlib import Path
 
@@ -32,6 +34,7 @@ from jalon.errors import (
     StateMismatch,
 )
 from jalon.store.snapshot import Snapshot, Snapshots
+from jalon.store.writer import WRITER
 from jalon.testing import FakeTrainer, ManualClock, play
 
 
@@ -682,6 +685,29 @@ def test_a_damaged_history_is_refused(folder):
         play(BackupAndRestore(folder), FOUR)
 
 
+def test_a_changed_history_is_refused(folder):
+    """A figure that has changed since is an error that names the file."""
+    interrupted(BackupAndRestore(folder), epoch_begin=3)
+    (folder / "history.jsonl").write_bytes((folder / "history.jsonl").read_bytes().replace(b"0.8", b"0.9"))
+
+    with pytest.raises(CheckpointError, match=r"history.jsonl is damaged: its rows do not have their checksum"):
+        play(BackupAndRestore(folder), FOUR)
+
+
+def test_what_a_failed_write_has_left_in_the_history_goes(folder):
+    """A half row at the end of the history, as a full disk leaves it, is not in the way of the next one."""
+
+    class Half(Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                with open(folder / "history.jsonl", "ab") as file:
+                    file.write(b'{"epo')
+
+    interrupted([BackupAndRestore(folder, background=False), Half()], epoch_begin=3)
+
+    assert ([0.8, 0.4, 0.2, 0.1], 3, 12) == resumed(BackupAndRestore(folder))
+
+
 def test_damage_while_training_is_made_good(folder):
     """A backup that was spoilt meanwhile does not keep the next one from being made."""
 
@@ -718,23 +744,38 @@ def test_a_backup_that_fails_leaves_the_one_before(folder, background):
     assert ([5, 4, 3, 2, 1], 12, 15) == resumed(BackupAndRestore(folder, background=background), losses(5, 4, 3, 2, 1))
 
 
-def test_a_save_that_others_count_on(folder, tmp_path):
-    """Where the file of the best model could not be written, the backup that says it was does not count."""
-    (tmp_path / "best.json").mkdir()
-    saver = ModelCheckpoint(tmp_path / "best" / "model.json", "loss", save_best_only=True)
+@pytest.mark.parametrize("known", [True, False])
+def test_a_save_that_others_count_on(folder, tmp_path, known):
+    """A backup never says that the best model is in a file that was not written; not knowing better, it does not count."""
+    path = tmp_path / "best" / "model.json"
+    saver = ModelCheckpoint(path, "loss", save_best_only=True)
+    goes_on = threading.Event()
 
     class Obstacle(Callback):
+        order = -1
+
         def on_epoch_end(self, epoch, logs=None):
             if epoch == 1:
                 saver.best  # noqa: B018  # waits for the save under way
-                (tmp_path / "best" / "model.json").unlink()
-                (tmp_path / "best" / "model.json").mkdir()
+                path.unlink()
+                path.mkdir()
+                WRITER.submit(goes_on.wait)
 
-    Obstacle.order = -1
+    class Waits(Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if known:
+                goes_on.set()
+                wait(WRITER.pending())
+
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                goes_on.set()
+
     with pytest.warns(SaveFailed, match="was not saved"):
-        interrupted([saver, BackupAndRestore(folder), Obstacle()], epoch_begin=2)
+        interrupted([saver, BackupAndRestore(folder), Obstacle(), Waits()], epoch_begin=2)
 
-    assert (1, 0) == comes_next(folder)
+    assert (2 if known else 1, 0) == comes_next(folder)
+    assert [0.8] == [best["value"] for best in backups(folder)[0].about["bests"]]
 
 
 def test_the_format_holds_weights_without_the_structure(folder):

@@ -448,6 +448,10 @@ def test_more_epochs_after_the_end(path):
     told.on_epoch_end(0, {"loss": 1.0})
     told.on_train_end()
     state, growing = told.state_dict(), list(told.callbacks[0].growing_files())
+    interrupted = start(CSVLogger(path), resumed=True)
+    interrupted.load_state_dict(state)
+    interrupted.on_epoch_end(1, {"loss": 0.5})
+    interrupted.callbacks[0].close()
     gone_on(path, state, 4)
 
     assert [path] == growing

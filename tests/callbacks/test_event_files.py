@@ -9,7 +9,7 @@ import pytest
 
 from jalon.callbacks import _event_files
 from jalon.callbacks._event_files import cut_back
-from jalon.sinks.tfevents import HEAD_BYTES, EventFileWriter, event_files
+from jalon.sinks.tfevents import HEAD_BYTES, EventFileWriter, event_files, head
 from jalon.testing import ManualClock
 
 
@@ -34,12 +34,11 @@ def test_records_move_to_a_later_file(tmp_path):
     """What counts is in one new file, with a head of its own; of the old one the head is left, under its name."""
     records = written(tmp_path, range(1, 9))
     (old,) = tmp_path.iterdir()
-    first = old.read_bytes()[:HEAD_BYTES]
 
     path = cut_back(tmp_path, "run", len(records) // 2, now=1_700_000_000)
 
     assert [old, path] == sorted(tmp_path.iterdir())
-    assert first == old.read_bytes()
+    assert head(tmp_path, "run", 1_700_000_000) == old.read_bytes()
     assert records[: len(records) // 2] == path.read_bytes()[HEAD_BYTES:]
 
 
@@ -66,7 +65,7 @@ def test_no_files(tmp_path):
 
 @pytest.mark.parametrize("size", [0, 10, 40, HEAD_BYTES - 1])
 def test_no_whole_head(tmp_path, size):
-    """A file that a kill has left without a whole head is replaced by one with a head."""
+    """A file that a kill has left without a whole head gets one, and is not the one to go on with."""
     written(tmp_path, [1])
     (old,) = tmp_path.iterdir()
     os.truncate(old, size)
@@ -74,7 +73,7 @@ def test_no_whole_head(tmp_path, size):
     path = cut_back(tmp_path, "run", 0, now=1_700_000_000)
 
     assert path.name > old.name
-    assert HEAD_BYTES == path.stat().st_size
+    assert [HEAD_BYTES] * 2 == [file.stat().st_size for file in (old, path)]
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])

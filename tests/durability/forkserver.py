@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import resource
 import select
 import signal
 import stat
@@ -18,6 +19,7 @@ import traceback
 from pathlib import Path
 from typing import Any, Literal
 
+import bystanders
 import scenario
 import shim
 import torch
@@ -55,8 +57,18 @@ def serve(request: dict[str, Any]) -> dict[str, Any]:
     """Run one training in a child, and return what became of it.
 
     Args:
-        request: ``root`` and ``plan``; ``watch`` and ``log`` for the file calls; ``look`` to look at the disk before;
-            ``unsynced`` to have ``files`` or ``folders`` not synced; ``kill_after`` so many seconds.
+        request: What to do; a field that is missing changes nothing.
+
+            - ``root``, ``plan``: Where and how to train.
+            - ``watch``, ``log``: What is done to the file calls, and where they are logged.
+            - ``look``: Look at the disk before.
+            - ``unsynced``: Do not sync ``files``, or ``folders``.
+            - ``interfere``: What is done to the disk, by epoch.
+            - ``meter``: Measure at each epoch's end.
+            - ``user``: The number of the user to train as.
+            - ``temp_folder``: What ``TMPDIR`` says.
+            - ``file_size``: How many bytes a file may have.
+            - ``kill_after``: Kill it after so many seconds.
     """
     ear, mouth = os.pipe()
     pid = os.fork()
@@ -89,27 +101,43 @@ def sync_only(what: Literal["files", "folders"]) -> None:
 
 
 def run(request: dict[str, Any]) -> dict[str, Any]:
+    """Train as a request says, and return what is to be known of it."""
     root, plan = Path(request["root"]), scenario.Plan(**request["plan"])
     report: dict[str, Any] = {"fault": None}
     heard: list[str] = []
-    if request.get("unsynced"):
-        sync_only("folders" if request["unsynced"] == "files" else "files")
+    seen, meter = scenario.Seen(), bystanders.Meter()
+    others = [bystanders.Interference({int(epoch): what for epoch, what in request.get("interfere", {}).items()})]
+    restrict(request)
     try:
         if request.get("look"):
             report["before"] = scenario.look(root, plan)
         watched = shim.watching(root, shim.Watch(**request.get("watch", {})), request.get("log"))
         with scenario.hearing() as heard, scenario.acknowledging(), watched:
-            report["result"] = scenario.train(root, plan)
+            report["result"] = scenario.train(root, plan, *others, *([meter] if request.get("meter") else ()), seen=seen)
     except BaseException as exc:
         report["fault"] = f"{type(exc).__name__}: {exc}"
         report["trace"] = traceback.format_exc()
-    report["warnings"] = heard
-    report["calls"], report["kinds"] = shim.calls(), shim.kinds()
+    report |= {"warnings": heard, "begun": bool(seen.batches), "measured": meter.rows}
+    report |= {"calls": shim.calls(), "kinds": shim.kinds()}
     try:
         report["disk"] = scenario.written(root, plan)
     except (OSError, ValueError) as exc:
         report["disk"] = {"fault": f"{type(exc).__name__}: {exc}"}
     return report
+
+
+def restrict(request: dict[str, Any]) -> None:
+    """Take from this process what a request says that it must not have."""
+    if request.get("unsynced"):
+        sync_only("folders" if request["unsynced"] == "files" else "files")
+    if request.get("file_size"):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (request["file_size"],) * 2)
+    if request.get("temp_folder"):
+        os.environ["TMPDIR"], tempfile.tempdir = request["temp_folder"], None
+    if request.get("user"):
+        os.setgroups([])
+        os.setgid(request["user"])
+        os.setuid(request["user"])
 
 
 if __name__ == "__main__":

@@ -103,6 +103,12 @@ def best_contents(lab: Lab, plan: Plan) -> list[str | None]:
     return [None, *(lab.reference(replace(plan, epochs=done))["disk"]["best file"] for done in epochs)]
 
 
+def contents(lab: Lab, plan: Plan) -> list[str | None]:
+    """Return what the best file holds where none of better weights could be written: nothing, or the weights of any epoch."""
+    epochs = range(1, len(lab.reference(plan)["result"]["history"]["loss"]) + 1)
+    return [None, *(lab.reference(replace(plan, epochs=done, best_only=False))["disk"]["best file"] for done in epochs)]
+
+
 def fault_after(lab: Lab, plan: Plan, seconds: list[float]) -> str | None:
     """Kill a training after some seconds, and what goes on after some more, and so on; return what is wrong, or ``None``."""
     with lab.folder() as root:

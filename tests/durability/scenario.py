@@ -49,6 +49,7 @@ class Plan:
         by: Whether the backup is a callback or comes with ``run_dir``.
         epochs: The number of the epoch before which training ends.
         patience: Of the early stop.
+        best_only: Whether the best file is that; otherwise it is every epoch's.
     """
 
     suffix: str = ".safetensors"
@@ -57,6 +58,7 @@ class Plan:
     by: Literal["callback", "run_dir"] = "callback"
     epochs: int = EPOCHS
     patience: int = 2
+    best_only: bool = True
 
 
 def best_file(root: Path, plan: Plan) -> Path:
@@ -123,7 +125,7 @@ def make_callbacks(plan: Plan) -> list[Callback]:
     """Return the callbacks of the tutorial. What they write lies in the working folder, so that it can be moved."""
     root = Path()
     listed: list[Callback] = [
-        ModelCheckpoint(best_file(root, plan), save_best_only=True),
+        ModelCheckpoint(best_file(root, plan), save_best_only=plan.best_only),
         ReduceLROnPlateau(factor=0.7, patience=1),
         EarlyStopping(patience=plan.patience, restore_best_weights=True),
         CSVLogger(root / "training.log"),
@@ -137,13 +139,20 @@ def make_callbacks(plan: Plan) -> list[Callback]:
     return listed
 
 
-def train(root: Path, plan: Plan) -> dict[str, Any]:
+def train(root: Path, plan: Plan, *others: Callback, seen: Seen | None = None) -> dict[str, Any]:
     """Train to the end, or go on to it, and return what is to be the same however often training was interrupted.
 
     All but ``"recovery"``: the number of file calls before the first batch, ``None`` where there was none to train on.
+
+    Args:
+        root: Where everything is written.
+        plan: The training.
+        others: Callbacks that come last.
+        seen: Remembers the batches; also of a training that is not done.
     """
     x, y, x_val, y_val = data()
-    model, seen, recovered = make_model(), Seen(), Recovered()
+    model, recovered = make_model(), Recovered()
+    seen = Seen() if seen is None else seen
     resumes: dict[str, Any] = {"run_dir": "run"} if plan.by == "run_dir" else {}
     with chdir(root), saving(plan.saves):
         model.fit(
@@ -152,7 +161,7 @@ def train(root: Path, plan: Plan) -> dict[str, Any]:
             batch_size=ROWS // BATCHES,
             epochs=plan.epochs,
             verbose=0,
-            callbacks=[*make_callbacks(plan), seen, recovered],
+            callbacks=[*make_callbacks(plan), seen, recovered, *others],
             validation_data=(x_val, y_val),
             seed=SEED,
             **resumes,

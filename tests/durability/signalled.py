@@ -12,9 +12,11 @@ import selectors
 import signal
 import sys
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from io import RawIOBase
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import scenario
 import torch
@@ -27,7 +29,7 @@ from jalon.callbacks.backup_and_restore import BackupAndRestore
 from jalon.core import signals
 from jalon.core.hooks import HOOKS
 from jalon.engines.torch.adapter import TorchAdapter
-from jalon.store.snapshot import Snapshots
+from jalon.store.snapshot import Damaged, Snapshot, Snapshots
 
 AT_EPOCH = 1
 COMPLAINTS = "stderr.txt"
@@ -48,7 +50,7 @@ def main() -> None:
         pid = os.fork()
         if pid == 0:
             os.close(ear)
-            be_a_program(request, mouth)
+            (be_a_brief_program if request.get("brief") else be_a_program)(request, mouth)
             return  # with an exception or without, through the end of the interpreter
         os.close(mouth)
         answers.write(json.dumps(serve(request, pid, ear)) + "\n")
@@ -56,37 +58,39 @@ def main() -> None:
 
 
 def serve(request: dict[str, Any], pid: int, ear: int) -> dict[str, Any]:
-    """Listen to a training, send it its signal, and return what became of it."""
+    """Listen to a training, send it its signal, and return what became of it, and how many seconds it took."""
     with os.fdopen(ear, "rb", buffering=0) as file:
-        said = listen(file, lambda: os.kill(pid, request["signal"]), request.get("after"))
+        said, seconds = listen(file, lambda: os.kill(pid, request["signal"]), request.get("after"))
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     told = [json.loads(line) for line in said.splitlines()]
     root = Path(request["root"])
-    answer = {"status": status, "steps": told.count("step"), "complaints": (root / COMPLAINTS).read_text()}
+    answer = {"status": status, "steps": told.count("step"), "seconds": seconds, "complaints": (root / COMPLAINTS).read_text()}
     for report in told:
         if isinstance(report, dict):
             answer |= report
-    whole = [found for found in Snapshots(scenario.backup_folder(root)).newest_first() if not isinstance(found, Exception)]
-    return answer | {"kept": [whole[0].about["epoch"], whole[0].about["batch"]] if whole else None}
+    answer["kept"] = next((kept.about for kept in snapshots(root) if not isinstance(kept, Damaged)), None)
+    return answer
 
 
-def listen(file: BinaryIO, send: Callable[[], None], after: float | None) -> bytes:
-    """Return what a training says until its end, and do something so many seconds after it has begun."""
-    said, due = b"", None
+def snapshots(root: Path) -> Iterator[Snapshot | Damaged]:
+    return Snapshots(scenario.backup_folder(root)).newest_first()
+
+
+def listen(file: RawIOBase, send: Callable[[], None], after: float | None) -> tuple[bytes, float]:
+    """Return what a training says until its end and how long it took, and send something so many seconds after it has begun."""
+    said, began, sent = b"", 0.0, after is None
     with selectors.DefaultSelector() as selector:
         selector.register(file, selectors.EVENT_READ)
         while True:
-            if due is not None and time.monotonic() >= due:
+            if selector.select(None if sent or not said else max(0.0, began + after - time.monotonic())):
+                heard = file.read(65536)
+                if not heard:
+                    return said, time.monotonic() - began
+                began = began if said else time.monotonic()
+                said += heard
+            if not sent and said and time.monotonic() >= began + after:
                 send()
-                due = after = None
-            if not selector.select(None if due is None else due - time.monotonic()):
-                continue
-            heard = file.read(65536)
-            if not heard:
-                return said
-            if not said and after is not None:
-                due = time.monotonic() + after
-            said += heard
+                sent = True
 
 
 # ---- in the child ----------------------------------------------------------------------------------------------------------
@@ -96,9 +100,9 @@ def be_a_program(request: dict[str, Any], mouth: int) -> None:
     """Train as a program does that was started from a shell.
 
     Args:
-        request: ``root``; ``plan``, or ``workers`` for a training whose data come from worker processes; the number of the
-            ``signal``, which comes so many seconds ``after`` training has begun, or ``at`` some place in its second epoch;
-            ``to`` whom, ``"process"`` or ``"group"``; ``twice`` for one that comes twice.
+        request: ``root``, and ``plan``, or ``workers`` for a training whose data come from worker processes; the number of the
+            ``signal``, which comes so many seconds ``after`` training has begun, or ``at`` some place in its second epoch,
+            ``to`` the process or the ``"group"``, and ``twice`` if so; ``brief`` to skip the interpreter's end.
         mouth: Where to say how it stands.
     """
     root = Path(request["root"])
@@ -115,6 +119,22 @@ def be_a_program(request: dict[str, Any], mouth: int) -> None:
     plan = scenario.Plan(**request["plan"])
     result = scenario.train(root, plan)
     say(mouth, {"result": result, "disk": scenario.written(root, plan)})
+
+
+def be_a_brief_program(request: dict[str, Any], mouth: int) -> None:
+    """The same, without the interpreter's end, which takes much longer than the training."""
+    try:
+        be_a_program(request, mouth)
+    except SystemExit as exc:
+        os._exit(exc.code)
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
+    os._exit(0)
 
 
 def say(mouth: int, what: Any) -> None:

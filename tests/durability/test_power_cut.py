@@ -1,4 +1,4 @@
-"""R4: a power cut takes what was not synced, in any order, torn or as garbage; what was promised is there, and training goes on."""
+"""R4: a power cut takes what was not synced, in any order, torn or as garbage; what was promised stays, and training goes on."""
 
 import random
 

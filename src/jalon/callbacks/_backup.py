@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import uuid
@@ -73,8 +74,12 @@ class BackupFolder:
         self.who = who
         self.snapshots = Snapshots(path)
         self._lock = FolderLock(path, who=who)
-        self._rows_written = self._history_bytes = 0
+        self._forget_history()
         self.undeleted: OSError | None = None
+
+    def _forget_history(self) -> None:
+        self._rows_written = self._history_bytes = 0
+        self._history_sha256 = hashlib.sha256()
 
     # ---- whose it is -------------------------------------------------------------------------------------------------
 
@@ -162,26 +167,28 @@ class BackupFolder:
         for path in content.growing:
             with suppress(FileNotFoundError), open(path, "rb") as file:
                 os.fsync(file.fileno())
-        content.about["history"] = {"rows": content.count, "bytes": self._extend_history(content)}
+        self._extend_history(content)
+        content.about["history"] = {
+            "rows": content.count,
+            "bytes": self._history_bytes,
+            "sha256": self._history_sha256.hexdigest(),
+        }
         return record
 
-    def _extend_history(self, content: Content) -> int:
-        """Write the rows that are new, and return the length of the file up to the last row of the snapshot."""
+    def _extend_history(self, content: Content) -> None:
+        """Write the rows that are new."""
         rows = content.rows(self._rows_written)[: content.count - self._rows_written]
-        if rows:
-            data = b"".join(map(_line, rows))
-            with open(self.path / HISTORY, "ab", buffering=0) as file:
-                try:
-                    written = file.write(data)
-                    os.fsync(file.fileno())
-                    if written != len(data):
-                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path / HISTORY))
-                except OSError:
-                    with suppress(OSError):
-                        file.truncate(self._history_bytes)
-                    raise
-            self._rows_written, self._history_bytes = content.count, self._history_bytes + len(data)
-        return self._history_bytes
+        if not rows:
+            return
+        data = b"".join(map(_line, rows))
+        with open(self.path / HISTORY, "ab", buffering=0) as file:
+            if file.tell() > self._history_bytes:  # what a write that failed has left
+                file.truncate(self._history_bytes)
+            if file.write(data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path / HISTORY))
+            os.fsync(file.fileno())
+        self._rows_written, self._history_bytes = content.count, self._history_bytes + len(data)
+        self._history_sha256.update(data)
 
     def delete(self) -> None:
         """Delete all that is kept here; what others put there stays. Without its identity, nothing that is left counts.
@@ -193,7 +200,7 @@ class BackupFolder:
         atomic.sync_folder(self.path)
         self.snapshots.clear()
         (self.path / HISTORY).unlink(missing_ok=True)
-        self._rows_written = self._history_bytes = 0
+        self._forget_history()
 
     def remove(self) -> None:
         """Delete all that is kept here and let others write here, and the folder with it where nothing else is in it.
@@ -245,7 +252,7 @@ class BackupFolder:
         """Return the rows up to a snapshot, and cut off what was written after it.
 
         Raises:
-            CheckpointError: Rows are missing.
+            CheckpointError: Rows are missing, or are not what was written.
         """
         said = snapshot.about.get("history", {"rows": 0, "bytes": 0})
         path = self.path / HISTORY
@@ -253,9 +260,12 @@ class BackupFolder:
         lines = data.splitlines()
         if len(lines) != said["rows"]:
             raise CheckpointError(f"{self.who}: {path} is damaged: it has {len(lines)} of {said['rows']} rows.")
+        sha256 = hashlib.sha256(data)
+        if lines and sha256.hexdigest() != said["sha256"]:
+            raise CheckpointError(f"{self.who}: {path} is damaged: its rows do not have their checksum.")
         if path.exists():
             os.truncate(path, said["bytes"])
-        self._rows_written, self._history_bytes = said["rows"], said["bytes"]
+        self._rows_written, self._history_bytes, self._history_sha256 = said["rows"], said["bytes"], sha256
         rows = map(json.loads, lines)
         return [(row["epoch"], row["logs"]) for row in rows]
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 from jalon.sinks.tfevents import HEAD_BYTES, event_files, head, later_name, whole_records
@@ -38,12 +39,13 @@ def cut_back(folder: Path, run: str, length: int, *, now: float) -> Path | None:
     if not files:
         return None
     path, end = _fullest(files, HEAD_BYTES + length)
+    first = head(folder, run, now)
     if path != files[-1] or path.stat().st_size != end or end < HEAD_BYTES:
-        path = _begin_again(folder, run, path, end, now)
+        path = _begin_again(folder, run, first, path, end, now)
     for older in files:
-        if older != path and older.stat().st_size > HEAD_BYTES:
+        if older != path and older.stat().st_size != HEAD_BYTES:
             with suppress(OSError):  # the next start tries again; until then readers forget it where the new file begins
-                _put(folder, run, older, _pieces(older, 0, HEAD_BYTES))
+                _put(folder, run, older, [first])
     return path
 
 
@@ -56,10 +58,10 @@ def _fullest(files: Sequence[Path], end: int) -> tuple[Path, int]:
     return path, end
 
 
-def _begin_again(folder: Path, run: str, source: Path, end: int, now: float) -> Path:
+def _begin_again(folder: Path, run: str, first: bytes, source: Path, end: int, now: float) -> Path:
     new = folder / later_name(folder, run, now)
     try:
-        _put(folder, run, new, _begun(head(folder, run, now), source, end))
+        _put(folder, run, new, chain([first], _pieces(source, HEAD_BYTES, end)))
     except OSError:
         # On a full disk the records count more than who reads them just now.
         if end < HEAD_BYTES:
@@ -69,11 +71,6 @@ def _begin_again(folder: Path, run: str, source: Path, end: int, now: float) -> 
     return new
 
 
-def _begun(first: bytes, source: Path, end: int) -> Iterator[bytes]:
-    yield first
-    yield from _pieces(source, HEAD_BYTES, end)
-
-
 def _pieces(path: Path, begin: int, end: int) -> Iterator[bytes]:
     with open(path, "rb") as file:
         file.seek(begin)
@@ -81,7 +78,7 @@ def _pieces(path: Path, begin: int, end: int) -> Iterator[bytes]:
             yield piece
 
 
-def _put(folder: Path, run: str, path: Path, pieces: Iterator[bytes]) -> None:
+def _put(folder: Path, run: str, path: Path, pieces: Iterable[bytes]) -> None:
     temp = atomic.temp_beside(folder / run)  # TensorBoard reads whatever has "tfevents" in its name
     try:
         with open(temp, "xb") as file:

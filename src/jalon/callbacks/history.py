@@ -129,8 +129,8 @@ class History(Callback):
         return figure
 
     def rows_from(self, first: int) -> list[tuple[int, dict[str, Any]]]:
-        """Return each epoch's number and what it reported, from one on."""
-        return list(zip(self.epoch[first:], self.rows[first:], strict=True))
+        """Return each epoch's number and what it reported, from one on. Another thread may ask while an epoch is added."""
+        return list(zip(self.epoch[first:], self.rows[first:], strict=False))
 
     def begin_with(self, rows: Iterable[tuple[int, dict[str, Any]]]) -> None:
         """Become the history of the run, with the epochs from before."""

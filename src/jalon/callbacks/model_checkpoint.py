@@ -229,7 +229,7 @@ class ModelCheckpoint(MonitorCallback):
         What is being written counts as written: whoever saves this state makes sure that it was. After a save that failed
         there is no telling beforehand, so that it is waited for.
         """
-        if self._troubled:
+        if self._troubled or any(save.outcome.done() and save.outcome.exception() for save in self._pending):
             self._settle()
         return {
             "tracks": {track.monitor.name: track.state_dict() for track in map(self._expected, self._tracks)},

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import random
+import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -29,6 +35,7 @@ from jalon.callbacks import (
     Standardize,
     SwapEMAWeights,
 )
+from jalon.errors import CheckpointMismatch
 
 ROWS, BATCH, EPOCHS = 110, 24, 3
 BATCHES = -(-ROWS // BATCH)
@@ -198,15 +205,18 @@ def compare(setup, place, *, moments=SOME, save_freqs=(2, "epoch"), seed=1, late
     return found
 
 
-@pytest.fixture
-def place(tmp_path):
-    """Return a folder in memory where there is one: these tests write thousands of small files, and cut no power."""
-    memory = Path("/dev/shm")
-    if not memory.is_dir():
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(dir=memory) as folder:
+@contextmanager
+def folder_in_memory():
+    """Make a folder in memory where there is one: these tests write thousands of small files, and cut no power."""
+    memory = "/dev/shm"
+    with tempfile.TemporaryDirectory(dir=memory if os.path.isdir(memory) else None) as folder:  # noqa: PTH112
         yield Path(folder)
+
+
+@pytest.fixture
+def place():
+    with folder_in_memory() as folder:
+        yield folder
 
 
 # ---- data in memory --------------------------------------------------------------------------------------------------
@@ -557,6 +567,31 @@ SCHEDULERS = {
 }
 
 
+OTHER_SCHEDULERS = {
+    "several steps": partial(torch.optim.lr_scheduler.MultiStepLR, milestones=[1, 2]),
+    "function": partial(torch.optim.lr_scheduler.LambdaLR, lr_lambda=lambda epoch: 0.9**epoch),
+    "plateau": partial(torch.optim.lr_scheduler.ReduceLROnPlateau, patience=0, threshold=9),
+    "cycles": partial(torch.optim.lr_scheduler.CyclicLR, base_lr=0.01, max_lr=0.1, step_size_up=3),
+    "restarts": partial(torch.optim.lr_scheduler.CosineAnnealingWarmRestarts, T_0=2),
+    "one after another": lambda optimizer: torch.optim.lr_scheduler.SequentialLR(
+        optimizer,
+        [torch.optim.lr_scheduler.ConstantLR(optimizer), torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)],
+        milestones=[1],
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")  # SequentialLR itself does it
+@pytest.mark.parametrize("name", OTHER_SCHEDULERS)
+def test_other_schedulers(place, name):
+    """Whatever a scheduler counts is counted on."""
+    sgd = partial(torch.optim.SGD, lr=0.1, momentum=0.9)
+
+    assert {} == compare(
+        lambda: program(in_memory(), optimizer=sgd, scheduler=OTHER_SCHEDULERS[name]), place, moments=(BEGIN, MIDDLE, GAP)
+    )
+
+
 @pytest.mark.parametrize("interval", SCHEDULERS)
 def test_schedulers(place, interval):
     """A scheduler goes on from where it was, stepped by epochs or by steps."""
@@ -640,6 +675,41 @@ def test_metrics(place):
         return program(in_memory(), metrics=[*metrics, *objects])
 
     assert {} == compare(setup, place)
+
+
+@pytest.mark.filterwarnings("ignore:Metric `SpearmanCorrcoef` will save all targets")
+def test_metrics_that_keep_every_value(place):
+    """A metric that keeps what it has seen until the epoch's end has it after an interruption."""
+
+    def setup():
+        _, y, x_val, y_val = (array.astype("float32") for array in digits())
+        fit = {**in_memory(), "y": y[:, None], "validation_data": (x_val, y_val[:, None])}
+        metrics = ["r2_score", torchmetrics.SpearmanCorrCoef(), torchmetrics.MeanAbsolutePercentageError()]
+        return program(fit, module=nn.Linear(64, 1), loss="mse", metrics=metrics)
+
+    assert {} == compare(setup, place)
+
+
+def test_curves_of_two_classes(place):
+    """The area under a curve is reckoned from all batches, those before the interruption included."""
+
+    def setup():
+        _, y, x_val, y_val = digits()
+        fit = {**in_memory(), "y": (y > 4).astype("float32")[:, None], "validation_data": (x_val, (y_val > 4)[:, None])}
+        metrics = ["auc", "precision", "recall", torchmetrics.AUROC("binary")]
+        return program(fit, module=nn.Sequential(nn.Linear(64, 1), nn.Sigmoid()), loss="binary_crossentropy", metrics=metrics)
+
+    assert {} == compare(setup, place)
+
+
+def test_weights_of_half_precision(place):
+    """Weights, averages and best weights that are bfloat16 come back bit for bit."""
+
+    def setup():
+        stopper = EarlyStopping("loss", patience=2, min_delta=9, restore_best_weights=True)
+        return program(in_memory(), stopper, module=net().bfloat16(), use_ema=True, metrics=None)
+
+    assert {} == compare(setup, place, moments=(*SOME, OVER))
 
 
 def test_normalizing_layers(place):
@@ -790,3 +860,209 @@ def test_the_best_file(place):
         return model.module.state_dict()
 
     assert {} == compare(setup, place)
+
+
+# ---- left on request -------------------------------------------------------------------------------------------------------
+
+
+LEAVING = {
+    "everything": lambda place: everything(place),
+    "average": lambda place: program(in_memory(), SwapEMAWeights(), use_ema=True, ema_momentum=0.8),
+    "average at an epoch's end": lambda place: program(in_memory(), SwapEMAWeights(swap_on_epoch=True), use_ema=True),
+    "loader": lambda place: program(of_batches(LOADERS["random rows"]())),
+    "generator": lambda place: program(of_batches(batches_without_end(), steps_per_epoch=BATCHES)),
+    "several in one execution": lambda place: program(in_memory(), steps_per_execution=2),
+    "loader to validate on": lambda place: program({**in_memory(), "validation_data": LOADERS["random rows"]()}),
+}
+
+
+@pytest.mark.parametrize("name", LEAVING)
+def test_a_run_that_is_left(place, name):
+    """Asked to leave, as by a signal, a run is saved as it stands, in the validation as it stood before that."""
+    setup = partial(LEAVING[name], place)
+    expected = start(setup, seed=1)
+    found, left = {}, []
+    for at in (BEGIN, FIRST, ("on_train_batch_end", 1, 1), LAST, ("on_test_begin", 1), VALIDATION, END, GAP, OVER):
+        folder = place / "-".join(map(str, at))
+        seed_all(1)
+        made = setup()
+        leaves = Cut(at, strike=lambda: made.model._run.leave(PowerCut()))  # noqa: B023
+        with suppress(PowerCut):
+            made.model.fit(**made.fit, verbose=0, callbacks=[*made.callbacks, leaves], run_dir=folder)
+        if not made.model._run.leave_now:
+            continue  # with several batches in one execution, nobody is told of some
+        left.append(at)
+        differing = differences(expected, start(setup, seed=1, run_dir=folder))
+        found |= {at: differing} if differing else {}
+
+    assert {} == found
+    assert len(left) > 6
+
+
+# ---- one run after another -------------------------------------------------------------------------------------------------
+
+
+def test_ctrl_c_and_again(place):
+    """Left by Ctrl-C and called again in the same process, fit goes on within the epoch."""
+    setup = lambda: program(in_memory())  # noqa: E731
+    expected = start(setup, seed=1)
+    seed_all(1)
+    made = setup()
+    ctrl_c = Cut(MIDDLE, strike=lambda: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        made.model.fit(**made.fit, verbose=0, callbacks=ctrl_c, run_dir=place)
+    history = made.model.fit(**made.fit, verbose=0, callbacks=Cut(), run_dir=place)
+
+    assert [] == differences(expected, outcome(made, history))
+
+
+def test_a_finished_run_trains_nothing(place, capsys):
+    """Started again when it has ended, a run returns its history, and the model is as it was at the end."""
+    setup = lambda: program(in_memory(), use_ema=True, ema_momentum=0.8)  # noqa: E731
+    expected = start(setup, seed=1, backup=BackupAndRestore(place, delete_checkpoint=False))
+    never = Cut(BEGIN)
+    seed_all(2)
+    made = setup()
+    history = made.model.fit(**made.fit, callbacks=[never, BackupAndRestore(place, delete_checkpoint=False)])
+
+    assert {"torch", "numpy", "python"} == set(differences(expected, outcome(made, history)))
+    assert "is finished: it has trained 3 epochs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("save_freq", ["epoch", 2])
+def test_more_epochs(place, save_freq):
+    """A run that ended and is given more epochs ends as one that was given them at first."""
+    setup = lambda: program(in_memory(), use_ema=True, ema_momentum=0.8)  # noqa: E731
+    expected = start(setup, seed=1, epochs=5)
+    start(setup, seed=1, backup=BackupAndRestore(place, save_freq, delete_checkpoint=False))
+
+    actual = start(setup, seed=2, epochs=5, backup=BackupAndRestore(place, save_freq, delete_checkpoint=False))
+    assert [] == differences(expected, actual)
+
+
+def changed(**given):
+    """Return a program that differs in something from the one that is kept."""
+    module = nn.Sequential(nn.Linear(64, given.pop("width", 12)), nn.ReLU(), nn.Linear(given.pop("last", 12), 10))
+    return program({**in_memory(), **given.pop("fit", {})}, module=module, **given)
+
+
+CHANGES = {
+    "weight 0.weight was (12, 64) float32, is (20, 64) float32": {"width": 20, "last": 20},
+    "optimizer was Adam, is SGD": {"optimizer": "sgd"},
+    "rows in a batch was 24, is 25": {"fit": {"batch_size": 25}},
+    "batches in an epoch was 5, is 6": {"fit": {"batch_size": 20}},
+    "rows was 110, is 104": {"fit": {"x": digits()[0][:104], "y": digits()[1][:104]}},
+    "data sample_weight was not there, is () float32": {"fit": {"sample_weight": np.ones(ROWS, "float32")}},
+}
+
+
+@pytest.mark.parametrize("told", CHANGES)
+def test_a_changed_program_is_refused(place, told):
+    """A run is not gone on with by another model, optimizer or kind of data; what differs is named, and nothing is touched."""
+    start(changed, seed=1, at=MIDDLE, backup=BackupAndRestore(place))
+    before = sorted(place.rglob("*"))
+
+    with pytest.raises(CheckpointMismatch, match="another training is kept in") as caught:
+        start(partial(changed, **CHANGES[told]), seed=1, backup=BackupAndRestore(place))
+    assert told in str(caught.value)
+    assert before == sorted(place.rglob("*"))
+
+
+def test_other_generators_are_refused(place):
+    """A loader that draws from other generators than the one of the first start is named."""
+    start(lambda: program(of_batches(own_generator())), seed=1, at=MIDDLE, backup=BackupAndRestore(place))
+
+    with pytest.raises(CheckpointMismatch, match=r"were loader.generator, are none"):
+        start(lambda: program(of_batches(DataLoader(rows(), BATCH))), seed=1, backup=BackupAndRestore(place))
+
+
+# ---- killed processes ------------------------------------------------------------------------------------------------------
+
+
+def everything(root):
+    """Return a program with most of what there is at once."""
+    best = ModelCheckpoint(root / "best.safetensors", monitor="loss", save_best_only=True)
+    return program(
+        {**in_memory(), "steps_per_epoch": 4, "epochs": 4},
+        *(best, Standardize(), SwapEMAWeights(), EarlyStopping("loss", patience=2, restore_best_weights=True), Draws()),
+        optimizer=partial(torch.optim.SGD, lr=0.1, momentum=0.9),
+        scheduler=SCHEDULERS["step"],
+        scheduler_interval="step",
+        metrics=["accuracy", torchmetrics.Accuracy("multiclass", num_classes=10)],
+        precision="mixed_bfloat16",
+        gradient_accumulation_steps=3,
+        use_ema=True,
+    )
+
+
+def one_fit(setup, root, at):
+    return start(partial(setup, root), seed=1, at=at, backup=BackupAndRestore(root / "backup", 2, delete_checkpoint=False))
+
+
+def two_fits(root, at):
+    """Train twice, the second time with another rate; the interruption is in either."""
+    seed_all(1)
+    made = program(in_memory(), ReduceLROnPlateau("loss", patience=1, min_delta=9))
+    which, *moment = at or (0,)
+    for number in (1, 2):
+        cut = Cut(tuple(moment) if number == which else None, strike=partial(os.kill, os.getpid(), signal.SIGKILL))
+        history = made.model.fit(**made.fit, verbose=0, callbacks=[*made.callbacks, cut], run_dir=root)
+        made.model.optimizer.learning_rate = 0.02
+    return outcome(made, history)
+
+
+KILLED = {
+    "everything": (partial(one_fit, everything), (FIRST, ("on_train_batch_begin", 1, 3), VALIDATION, GAP, OVER)),
+    "workers": (partial(one_fit, lambda root: program(of_batches(WORKERS["random rows"]()))), (MIDDLE, LAST)),
+    "two fits": (two_fits, ((1, *MIDDLE), (1, *OVER), (2, *BEGIN), (2, *MIDDLE), (2, *GAP))),
+}
+
+
+def in_child(work):
+    """Return what a child of this process comes to, or the signal that ended it."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writing, hashlib.sha256(repr(sorted(work().items())).encode()).digest())
+        os._exit(0)
+    os.close(writing)
+    with open(reading, "rb") as file:
+        told = file.read()
+    status = os.waitpid(child, 0)[1]
+    return os.WTERMSIG(status) if os.WIFSIGNALED(status) else told
+
+
+def kill_all(root):
+    """Return the moments at which a kill made a difference, by program. Everything happens in children of this process."""
+    torch.set_num_threads(1)
+    start(partial(everything, root), seed=1)  # what is loaded on first use is loaded once
+    Cut._raise = lambda cut: os.kill(os.getpid(), signal.SIGKILL)
+    found = {}
+    for name, (work, moments) in KILLED.items():
+        expected = in_child(lambda work=work, name=name: work(root / name, None))
+        found[name] = []
+        for at in moments:
+            folder = root / f"{name} {at}"
+            killed = in_child(lambda work=work, folder=folder, at=at: work(folder, at))
+            actual = in_child(lambda work=work, folder=folder: work(folder, None))
+            found[name] += [] if (killed, actual) == (signal.SIGKILL, expected) else [at]
+    return found
+
+
+@pytest.fixture(scope="module")
+def kills():
+    """Return what a process found that had children of its own killed."""
+    with folder_in_memory() as folder:
+        command = (
+            f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import json, pathlib, test_resume; "
+            f"print(json.dumps(test_resume.kill_all(pathlib.Path({str(folder)!r}))))"
+        )
+        done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=False)
+    assert 0 == done.returncode, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("name", KILLED)
+def test_killed_processes(kills, name):
+    """A process killed by SIGKILL and started again by the same command leaves what one that was not killed leaves."""
+    assert [] == kills[name]

@@ -43,6 +43,8 @@ RESERVED = "jalon:"
 
 _SMALL_BYTES = 1 << 20
 _DIGEST_BYTES = 64
+_AS_IS = {int, str, bool, type(None)}
+"""Types whose values are JSON."""
 
 Digest = bytes | atomic.Late
 Chunks = Iterable[bytes | memoryview | atomic.Late]
@@ -316,7 +318,7 @@ def _json_text(about: Mapping[str, Any]) -> str:
 
 def _described(value: Any, name: str, tensors: Tensors) -> Any:
     """Return an optimizer's state as JSON and lay its tensors aside. A JSON object has one key, the kind of its content."""
-    if value is None or type(value) in (int, str, bool):
+    if type(value) in _AS_IS or (type(value) is float and math.isfinite(value)):
         return value
     if isinstance(value, Tensor):
         while name in tensors:

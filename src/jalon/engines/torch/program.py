@@ -32,8 +32,6 @@ from jalon.store import atomic
 if TYPE_CHECKING:
     from jalon.engines.torch.model import Model
 
-SUFFIX = ".pt2"
-
 _REASON_LETTERS = 200
 
 

@@ -19,7 +19,7 @@ def fingerprint(loop: FitLoop) -> dict[str, Any]:
     told: dict[str, Any] = {"module": type(model.module).__name__}
     told |= {f"weight {name}": describe(value) for name, value in weights.items()}
     told |= {"optimizer": type(model.optimizer.torch).__name__, "batches in an epoch": loop.train.steps}
-    told["rows in a batch"] = rows_of(first[0])
+    told |= {"rows": loop.train.rows, "rows in a batch": rows_of(first[0])}
     parts = zip(("x", "y", "sample_weight"), first, strict=False)
     return told | {f"data {name}": describe(map_leaves(lambda leaf: leaf[0], part)) for name, part in parts}
 

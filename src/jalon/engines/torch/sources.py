@@ -25,9 +25,11 @@ class Source(ABC):
 
     Attributes:
         steps: Batches in an epoch, ``None`` where that is not known beforehand.
+        rows: Samples in the data, ``None`` where that is not known.
     """
 
     steps: int | None = None
+    rows: int | None = None
 
     @abstractmethod
     def epoch(self) -> Iterator[Batch]:
@@ -81,7 +83,7 @@ class ArraySource(Source):
         self.batch_size = batch_size
         self.generator = generator
         self.device = device
-        self.rows = rows_of(arrays[0])
+        self.rows: int = rows_of(arrays[0])
         self.steps = math.ceil(self.rows / batch_size)
         self._leaves: list[Tensor] = leaves(arrays)
         self._is_flat = all(isinstance(part, Tensor) for part in arrays)
@@ -161,7 +163,7 @@ class LoaderSource(Source):
         self._begun_at: dict[str, Any] = {}
         self._done = 0
         self._read = 0
-        self.steps = _length(batches)
+        self.steps, self.rows = _length(batches), _length(getattr(batches, "dataset", None))
 
     def first(self) -> Batch:
         if not self._peeked:
@@ -265,6 +267,7 @@ class CappedSource(Source):
     def __init__(self, source: Source, steps: int) -> None:
         self.source = source
         self.steps: int = steps
+        self.rows = source.rows
         self._done = 0
         self._endless = self._across_epochs()
 
@@ -308,7 +311,7 @@ def _keeps_its_place(batches: Any) -> bool:
     return hasattr(batches, "state_dict") and hasattr(batches, "load_state_dict")
 
 
-def _length(batches: Iterable[Any]) -> int | None:
+def _length(batches: object) -> int | None:
     if not isinstance(batches, Sized):
         return None
     try:
