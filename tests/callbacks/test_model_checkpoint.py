@@ -730,7 +730,7 @@ print("all whole", hit > 0, list(path.parent.glob(f".{{path.name}}.tmp-*")))
 
 
 def test_killed_at_any_instant_the_file_is_whole(tmp_path):
-    """A process that overwrites its checkpoint over and over is killed at random instants; the file loads, and the next start tidies up."""
+    """Killed at random instants while it overwrites its file over and over: the file loads, and the next start tidies up."""
     script = KILLER.format(here=str(Path(__file__).parent), seed=20, kills=12)
     paths = [str(tmp_path / f"model{suffix}") for suffix in SUFFIXES]
     done = subprocess.run([sys.executable, "-c", script, *paths], capture_output=True, text=True, check=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import pickle
 import struct
 from collections.abc import Callable
@@ -166,12 +165,6 @@ for case_name, make_bytes in SAFETENSORS.items():
         path.write_bytes(make(places))
 
 
-@evil("sparse.safetensors")
-def _(path: Path, places: Places) -> None:
-    path.write_bytes(safetensors({"weight": entry([GIANT // 4], 0, GIANT)}))
-    os.truncate(path, path.stat().st_size + GIANT - 1)
-
-
 for class_name in ("os.system", "jalon.cli.main", "builtins.exec", "antigravity.fly"):
 
     @evil(f"transform_{class_name}.safetensors", read_by={"read_checkpoint"})
@@ -204,13 +197,13 @@ TEXTS: dict[str, Callable[[Places], Any]] = {
 }
 for case_name, make_data in TEXTS.items():
 
-    @evil(f"plain_{case_name}.safetensors")
+    @evil(f"plain_{case_name}.safetensors", read_by={"read_checkpoint"})
     def _(path: Path, places: Places, make: Callable[[Places], Any] = make_data) -> None:
         header = {"array-0": entry([16], 0, 16, "U8"), "__metadata__": {"data": json.dumps(make(places))}}
         path.write_bytes(safetensors(header, b"\0" * 16))
 
 
-@evil("plain_deep.safetensors")
+@evil("plain_deep.safetensors", read_by={"read_checkpoint"})
 def _(path: Path, places: Places) -> None:
     path.write_bytes(safetensors({"__metadata__": {"data": DEEP.decode()}}))
 

@@ -67,6 +67,9 @@ class Evil:
     read_by: frozenset[str] = frozenset()
 
 
+VICTIM = "as it was\n" * 100
+"""What is in a file outside, before and after."""
+
 FILES: list[Evil] = []
 BACKUPS: dict[str, Write] = {}
 """What makes the backup in a sound run's folder evil."""
@@ -110,7 +113,7 @@ def write_all(folder: Path, canaries: Path, outside: Path) -> None:
     canaries.mkdir()
     with h5py.File(outside / "weights.h5", "w") as file:
         file.update({name: value.numpy() for name, value in weights().items()})
-    (outside / "victim.txt").write_text("as it was\n" * 100)
+    (outside / "victim.txt").write_text(VICTIM)
     for one in FILES:
         path = folder / one.name / one.name
         path.parent.mkdir(parents=True)

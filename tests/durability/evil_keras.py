@@ -30,19 +30,19 @@ def weights_h5(**links: Any) -> bytes:
     return buffer.getvalue()
 
 
-@evil("cve_2024_3660.keras", read_by={"verify", "inspect"})
+@evil("cve_2024_3660.keras")
 def _(path: Path, places: Places) -> None:
     keras_file(path, keras_lambda(places))
 
 
-@evil("cve_2025_1550.keras", read_by={"verify", "inspect"})
+@evil("cve_2025_1550.keras")
 def _(path: Path, places: Places) -> None:
     called = {"module": "os", "class_name": "function", "config": "system", "registered_name": "system"}
     layer = {"module": "keras.layers", "class_name": "Lambda", "config": {"function": called, "arguments": {"x": places.command}}}
     keras_file(path, {"module": "keras", "class_name": "Sequential", "config": {"layers": [layer]}})
 
 
-@evil("cve_2025_8747.keras", read_by={"verify", "inspect"})
+@evil("cve_2025_8747.keras")
 def _(path: Path, places: Places) -> None:
     got = {"module": "keras.utils", "class_name": "function", "config": "get_file", "registered_name": "get_file"}
     layer = {
@@ -53,14 +53,14 @@ def _(path: Path, places: Places) -> None:
     keras_file(path, {"module": "keras", "class_name": "Sequential", "config": {"layers": [layer]}})
 
 
-@evil("cve_2025_9906.keras", read_by={"verify", "inspect"})
+@evil("cve_2025_9906.keras")
 def _(path: Path, places: Places) -> None:
     off = {"module": "keras.config", "class_name": "function", "config": "enable_unsafe_deserialization"}
     layers = [{"module": "keras.layers", "class_name": "Lambda", "config": {"function": off}}, keras_lambda(places)]
     keras_file(path, {"module": "keras", "class_name": "Sequential", "config": {"layers": layers}})
 
 
-@evil("cve_2025_9905.h5")
+@evil("cve_2025_9905.h5", read_by={"read_checkpoint"})
 def _(path: Path, places: Places) -> None:
     def fill(file: h5py.File) -> None:
         file.attrs["model_config"] = json.dumps(keras_lambda(places))
@@ -75,7 +75,7 @@ def _(path: Path, places: Places) -> None:
     keras_file(path, {}, {"model.weights.h5": weights_h5(other=link)})
 
 
-@evil("escaping.keras", read_by={"verify", "inspect"})
+@evil("escaping.keras")
 def _(path: Path, places: Places) -> None:
     keras_file(path, {}, {"../../escaped.txt": b"x", "/tmp/escaped.txt": b"x", "assets/../../../escaped.txt": b"x"})
 

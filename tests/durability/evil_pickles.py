@@ -144,7 +144,7 @@ def _(path: Path, places: Places) -> None:
     (path / "__0_0.distcp").write_bytes(saved(CALLS["system"](places)))
 
 
-@evil("repeated.pt")
+@evil("repeated.pt", read_by={"read_checkpoint"})
 def _(path: Path, places: Places) -> None:
     giant = torch.zeros(1).expand(GIANT)
     path.write_bytes(saved({"weight": giant, "bias": giant}))

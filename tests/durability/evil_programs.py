@@ -190,7 +190,7 @@ def _(path: Path, places: Places) -> None:
     write_program(path, renamed("x", f"x={places.code}"))
 
 
-@evil("enum.pt2", read_by=PROGRAMS)
+@evil("enum.pt2", read_by=WEIGHTS_ALONE)
 def _(path: Path, places: Places) -> None:
     context = json.dumps([{"__enum__": True, "fqn": "antigravity:x", "name": "x"}])
     structure = nested("builtins.tuple", [nested("builtins.tuple", [LEAF]), nested("builtins.dict", [], context)])

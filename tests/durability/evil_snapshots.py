@@ -101,6 +101,10 @@ def _(path: Path, places: Places) -> None:
 # ---- backups ---------------------------------------------------------------------------------------------------------
 
 
+def snapshots_in(path: Path) -> list[Path]:
+    return [one for one in path.iterdir() if one.name.isdecimal()]
+
+
 def resealed(folder: Path, change: Callable[[dict[str, Any]], None], files: Mapping[str, bytes] | None = None) -> None:
     """Let a snapshot's manifest say something else, and hold other files."""
     content = json.loads((folder / "manifest.json").read_bytes())["content"]
@@ -142,28 +146,30 @@ def _(path: Path, places: Places) -> None:
 def _(path: Path, places: Places) -> None:
     (path / "history.jsonl").unlink()
     (path / "history.jsonl").symlink_to(places.outside / "victim.txt")
+    for folder in snapshots_in(path):
+        resealed(folder, lambda content: content["about"]["history"].update(rows=2, bytes=20))
 
 
 @of_backup("history_giant")
 def _(path: Path, places: Places) -> None:
-    for folder in (one for one in path.iterdir() if one.name.isdecimal()):
+    for folder in snapshots_in(path):
         resealed(folder, lambda content: content["about"]["history"].update(bytes=1 << 50))
 
 
 @of_backup("state_pickled")
 def _(path: Path, places: Places) -> None:
-    for folder in (one for one in path.iterdir() if one.name.isdecimal()):
+    for folder in snapshots_in(path):
         resealed(folder, lambda content: None, {"state.safetensors": pickle.dumps(CALLS["system"](places))})
 
 
 @of_backup("state_of_other_things")
 def _(path: Path, places: Places) -> None:
     state = plain.encode({"callbacks": {"os.system": places.command}, "random": places.code, "model": ["x"]})
-    for folder in (one for one in path.iterdir() if one.name.isdecimal()):
+    for folder in snapshots_in(path):
         resealed(folder, lambda content: None, {"state.safetensors": state})
 
 
 @of_backup("model_pickled")
 def _(path: Path, places: Places) -> None:
-    for folder in (one for one in path.iterdir() if one.name.isdecimal()):
+    for folder in snapshots_in(path):
         resealed(folder, lambda content: None, {"model.safetensors": saved(CALLS["system"](places))})

@@ -2,26 +2,34 @@
 
     python read_evil.py FOLDER
 
-Writes the files into the folder and prints a JSON object for each: of each reader what it did, what the interpreter did that
-no reader may do, and whether code in the file ran. A file is read by a forked child, which may take no more than its share of
-time and memory.
+Writes the files into the folder and prints a JSON object for each: what each reader made of it, what the interpreter did
+meanwhile that no reader may do, whether code in the file ran, and whether what is outside is as it was. The last ones are of
+readers that do run code, and of a sound file.
+
+A file is read by a forked child, which may take no more than its share of time and memory.
 """
 
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import io
 import json
 import os
+import pickle
 import resource
 import signal
 import sys
+import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import evil_files
+import evil_keras
+import evil_programs
 import numpy as np
 import torch
 
@@ -34,11 +42,16 @@ from jalon.engines.torch.formats import read_checkpoint
 from jalon.errors import JalonError
 from jalon.store import plain, snapshot
 
-SECONDS = 30
+SECONDS = 10
 MEGABYTES = 400
-"""How much more memory than before a reader may take; the longest header that is read is of 100 MB."""
+"""How much more memory than before readers may take; the longest header that is read is of 100 MB."""
 
 Reader = Callable[[Path], object]
+
+
+class TooLate(BaseException):
+    """Says that a reader does not come back."""
+
 
 # ---- the readers ------------------------------------------------------------------------------------------------------
 
@@ -47,12 +60,18 @@ def model() -> jalon.Model:
     return jalon.Model(evil_files.network()).compile("sgd", "mse")
 
 
-def decode(path: Path) -> None:
-    if path.is_file() and path.stat().st_size < evil_files.BOMB:
-        plain.decode(path.read_bytes())
+def predicted(loaded: jalon.Model) -> list[list[float]]:
+    outputs: list[list[float]] = loaded.predict(np.ones((3, 4), "f4"), verbose=0).tolist()
+    return outputs
 
 
-def quietly(command: Callable[..., int]) -> Reader:
+def trained(path: Path, *, epochs: int = 4) -> None:
+    """Train in a run's folder, or go on there."""
+    x = np.arange(32, dtype="f4").reshape(8, 4) / 32
+    model().fit(x, x[:, :3], epochs=epochs, batch_size=4, verbose=0, shuffle=False, run_dir=path)
+
+
+def quietly(command: Callable[[Path], int]) -> Reader:
     """Return a command without what it prints."""
 
     def told(path: Path) -> None:
@@ -62,12 +81,8 @@ def quietly(command: Callable[..., int]) -> Reader:
     return told
 
 
-def trained(path: Path, *, epochs: int = 4) -> None:
-    """Train in a run's folder, or go on there."""
-    x = np.arange(32, dtype="f4").reshape(8, 4) / 32
-    model().fit(x, x[:, :3], epochs=epochs, batch_size=4, verbose=0, shuffle=False, run_dir=path)
-
-
+TELLERS: dict[str, Reader] = {"verify": quietly(verify), "inspect": quietly(inspect)}
+"""They say of a file what is wrong with it, and need not refuse it."""
 READERS: dict[str, Reader] = {
     "load": lambda path: model().load(path),
     "load_weights": lambda path: model().load_weights(path),
@@ -77,60 +92,58 @@ READERS: dict[str, Reader] = {
     "program.read": program.read,
     "program.load": program.load,
     "snapshot.read": snapshot.read,
-    "plain.decode": decode,
-    "verify": quietly(verify),
-    "inspect": quietly(inspect),
+    **TELLERS,
 }
-TELL = ("verify", "inspect")
-"""They say of a file what is wrong with it, and need not refuse it."""
-
-
-def predicted(loaded: jalon.Model) -> Any:
-    return loaded.predict(np.ones((3, 4), "f4"), verbose=0)
+OF_BYTES: dict[str, Reader] = {"plain.decode": lambda path: plain.decode(path.read_bytes())}
+OF_RUNS: dict[str, Reader] = {"fit": trained, **TELLERS}
+UNSAFE: dict[str, tuple[str, Reader]] = {
+    "pickle.load": ("bare.pt", lambda path: pickle.loads(path.read_bytes())),
+    "torch.load": ("system.pt", lambda path: torch.load(path, weights_only=False)),
+    "torch.export.load": ("sample_inputs.pt2", torch.export.load),
+}
 
 
 # ---- what the interpreter does --------------------------------------------------------------------------------------------
 
-_OWN = tuple(
-    str(Path(place).resolve()) for place in (sys.prefix, sys.base_prefix, Path(jalon.__file__).parent, Path(__file__).parent)
+NEVER = (
+    *("os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.forkpty", "subprocess.Popen", "pickle.find_class"),
+    *("socket.connect", "socket.bind", "ctypes.dlopen", "urllib.Request", "os.symlink", "os.putenv", "webbrowser.open"),
+    *("code.__new__", "function.__new__"),
 )
-_NEVER = (
-    *("os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty", "subprocess.Popen", "pickle.find_class"),
-    *("socket.connect", "socket.bind", "ctypes.dlopen", "urllib.Request", "shutil.rmtree", "tempfile.mkstemp", "os.symlink"),
-    *("code.__new__", "function.__new__", "webbrowser.open", "syslog.syslog", "os.putenv"),
+CHANGES = ("open", "os.remove", "os.rename", "os.truncate", "os.chmod", "os.mkdir", "os.rmdir", "shutil.rmtree")
+OWN = tuple(
+    str(Path(place).resolve())
+    for place in (sys.prefix, sys.base_prefix, Path(jalon.__file__).parent, Path(__file__).parent, "/proc", "/usr/share/terminfo")
 )
-_seen: list[str] = []
-_allowed: list[str] = []
+
+seen: list[str] = []
+allowed: list[str] = []
+"""The file in hand; none, while nothing is watched."""
 
 
 def watch(event: str, args: tuple[Any, ...]) -> None:
     """Note what no reader may do."""
-    if not _allowed:
+    if not allowed:
         return
-    if event in _NEVER or (event == "open" and _is_elsewhere(args[0])):
-        _seen.append(f"{event} {args!r:.300}")
-    if event in ("exec", "compile", "marshal.loads") and not _is_import(event, args):
-        _seen.append(f"{event} {args!r:.300}")
+    elsewhere = event in CHANGES and is_elsewhere(args[0])
+    if event in NEVER or elsewhere or (event in ("exec", "compile", "marshal.loads") and not is_import()):
+        seen.append(f"{event} {args!r:.200}")
 
 
-def _is_elsewhere(path: Any) -> bool:
+def is_elsewhere(path: Any) -> bool:
+    """Return whether a path is neither the file in hand nor of the interpreter's own."""
     if not isinstance(path, (str, bytes, os.PathLike)):
         return False
-    place = os.path.realpath(os.fsdecode(path))
-    return not place.startswith(
-        (*_OWN, *_allowed, "/proc/self", "/usr/share/terminfo", "/lib/terminfo", "/etc/terminfo", "/dev/null")
-    )
+    return not os.path.realpath(os.fsdecode(path)).startswith((*OWN, *allowed, os.devnull))
 
 
-def _is_import(event: str, args: tuple[Any, ...]) -> bool:
-    """Return whether code comes from a module that is imported, or is made by a class of the library's own."""
-    if event == "exec":
-        return str(args[0].co_filename).startswith((*_OWN, "<frozen", "<string>", "<attrs", "<"))
-    frame = sys._getframe()
+def is_import() -> bool:
+    """Return whether what is going on is the import of a module."""
+    frame: FrameType | None = sys._getframe(2)
     while frame is not None:
-        if frame.f_code.co_filename == "<frozen importlib._bootstrap_external>":
+        if frame.f_code.co_filename.startswith("<frozen importlib._bootstrap"):
             return True
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return False
 
 
@@ -139,88 +152,123 @@ def _is_import(event: str, args: tuple[Any, ...]) -> bool:
 
 def outcome(read: Reader, path: Path) -> str:
     """Return what a reader makes of a file: ``read``, ``refused``, or what is wrong with its answer."""
+    signal.alarm(SECONDS)
     try:
         read(path)
     except JalonError as exc:
         text = str(exc)
         if "MemoryError" in text or "allocate" in text:
             return f"asks for too much memory: {text:.200}"
-        if path.name not in text and read is not decode:
-            return f"does not name the file: {text:.200}"
-        return "refused"
-    except BaseException as exc:
+        return "refused" if path.name in text or read in OF_BYTES.values() else f"does not name the file: {text:.200}"
+    except TooLate:
+        return "does not come back"
+    except Exception as exc:
         return f"raises {type(exc).__name__}: {exc!s:.200}"
+    finally:
+        signal.alarm(0)
     return "read"
 
 
-def by_a_child(readers: dict[str, Reader], path: Path, outside: Path) -> dict[str, Any]:
-    """Return what readers make of a file, and what was done meanwhile; a reader that does not come back is named."""
-    told = {}
-    for name, read in readers.items():
-        receiving, sending = os.pipe()
-        child = os.fork()
-        if not child:
-            signal.alarm(SECONDS)
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            resource.setrlimit(resource.RLIMIT_DATA, (_data_bytes() + (MEGABYTES << 21),) * 2)
-            _allowed.append(str(path.parent.resolve()))
-            one = outcome(read, path)
-            _allowed.clear()
-            grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10
-            if grown > MEGABYTES:
-                one = f"takes {grown} MB"
-            with open(sending, "w") as answer:
-                json.dump([one, _seen], answer)
-            os._exit(0)
-        os.close(sending)
-        with open(receiving) as answer:
-            text = answer.read()
-        status = os.waitpid(child, 0)[1]
-        told[name] = json.loads(text) if text else [f"ends the process ({status})", []]
-    victim = outside / "victim.txt"
-    return {"readers": told, "victim": victim.exists() and victim.read_text() == "as it was\n" * 100}
+def outcomes(readers: Mapping[str, Reader], path: Path) -> dict[str, str]:
+    """Return what each reader makes of a file, in a child of its own; of those that ends it, that they do."""
+    told = by_a_child(readers, path)
+    if told is not None:
+        return told
+    if len(readers) == 1:
+        return dict.fromkeys(readers, "ends the process")
+    return {name: one for each in readers for name, one in outcomes({each: readers[each]}, path).items()}
 
 
-def _data_bytes() -> int:
+def by_a_child(readers: Mapping[str, Reader], path: Path) -> dict[str, str] | None:
+    receiving, sending = os.pipe()
+    child = os.fork()
+    if not child:
+        faulthandler.dump_traceback_later(SECONDS * len(readers) + SECONDS, exit=True)
+        resource.setrlimit(resource.RLIMIT_DATA, (data_bytes() + (MEGABYTES << 21),) * 2)
+        tempfile.tempdir = str(path.parent)
+        allowed.append(str(path.parent.resolve()))
+        told = {name: outcome(read, path) for name, read in readers.items()}
+        allowed.clear()
+        with open(sending, "w") as answer:
+            json.dump([told, seen, most_memory() - MOST], answer)
+        os._exit(0)
+    os.close(sending)
+    with open(receiving) as answer:
+        text = answer.read()
+    os.waitpid(child, 0)
+    if not text:
+        return None
+    told, done, grown = json.loads(text)
+    return told | {f"does {one}": "" for one in done} | ({f"takes {grown} MB": ""} if grown > MEGABYTES else {})
+
+
+def most_memory() -> int:
+    """Return the most memory that this process has had, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+
+
+def data_bytes() -> int:
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) << 10 for line in status if line.startswith("VmData"))
-
-
-def files(folder: Path) -> Iterator[tuple[str, dict[str, Reader], Path, list[str]]]:
-    """Yield each file with its readers, and which of those may read it."""
-    for one in evil_files.FILES:
-        yield one.name, READERS, folder / "files" / one.name / one.name, [*one.read_by, *TELL]
-    for name in evil_files.BACKUPS:
-        readers = {"fit": trained, "verify": READERS["verify"], "inspect": READERS["inspect"]}
-        yield name, readers, folder / "backups" / name, list(TELL)
 
 
 def main(folder: Path) -> None:
     """Write the files, and print what comes of each."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # of what they find in a file, before they refuse it
-    search.read_apart = lambda look, path: look(path)  # type: ignore[assignment]  # where it is seen what is done
+    evil_files.know_all()
     outside, canaries = folder / "outside", folder / "canaries"
     evil_files.write_all(folder / "files", canaries, outside)
     trained(folder / "sound", epochs=3)
     (folder / "backups").mkdir()
     evil_files.write_backups(folder / "backups", folder / "sound", canaries, outside)
-    sys.addaudithook(watch)
     warm_up(folder / "warm")
-    for name, readers, path, read_by in files(folder):
-        told = by_a_child(readers, path, outside)
-        print(json.dumps({"name": name, "read_by": read_by, "canary": (canaries / name).exists(), **told}), flush=True)
+    begin_to_watch()
+
+    def tell(name: str, readers: Mapping[str, Reader], path: Path, may_read: frozenset[str]) -> None:
+        told = outcomes(readers, path)
+        is_right = {"read": may_read | TELLERS.keys(), "refused": readers.keys()}
+        wrong = {reader: one for reader, one in told.items() if reader not in is_right.get(one, ())}
+        victim = (outside / "victim.txt").read_text() if (outside / "victim.txt").exists() else None
+        (outside / "victim.txt").write_text(evil_files.VICTIM)
+        ran, changed = (canaries / path.name).exists(), victim != evil_files.VICTIM
+        print(json.dumps({"name": name, "told": told, "wrong": wrong, "ran": ran, "changed": changed}), flush=True)
+
+    for one in evil_files.FILES:
+        path = folder / "files" / one.name / one.name
+        tell(one.name, READERS if path.is_dir() else {**READERS, **OF_BYTES}, path, one.read_by)
+    for name in evil_files.BACKUPS:
+        tell(name, OF_RUNS, folder / "backups" / name, frozenset())
+    tell("sound", READERS, folder / "warm" / "sound.pt2", frozenset(READERS))
+    for name, (file, read) in UNSAFE.items():
+        tell(name, {name: read}, folder / "files" / file / file, frozenset())
+
+
+def begin_to_watch() -> None:
+    global MOST
+    MOST = most_memory()
+    search.read_apart = lambda look, path: look(path)  # type: ignore[assignment]  # in here, where it is seen what is done
+
+    def raise_too_late(*_: object) -> None:
+        raise TooLate
+
+    signal.signal(signal.SIGALRM, raise_too_late)
+    sys.addaudithook(watch)
+
+
+MOST = 0
+"""How much memory there was before the first file."""
 
 
 def warm_up(folder: Path) -> None:
-    """Read sound files, so that nothing needs to be imported later."""
+    """Read sound files, so that nothing has to be made ready later."""
     folder.mkdir()
     for suffix in (".safetensors", ".h5", ".pt"):
         model().save(folder / f"sound{suffix}")
-    evil_files.write_program(folder / "sound.pt2", evil_files.program_members())
-    evil_files.keras_file(folder / "sound.keras", {})
-    for path in folder.iterdir():
-        for read in READERS.values():
+    evil_programs.write_program(folder / "sound.pt2", evil_programs.program_members())
+    evil_keras.keras_file(folder / "sound.keras", {})
+    for path in (*folder.iterdir(), folder.parent / "sound"):
+        for read in (*READERS.values(), trained) if path.is_dir() else READERS.values():
             with contextlib.suppress(JalonError):
                 read(path)
 

@@ -76,8 +76,8 @@ def printable(text: str) -> str:
         text: Any text.
 
     Example:
-        >>> printable("red: \x1b[31m")
-        'red: \\x1b[31m'
+        >>> print(printable("red: \\x1b[31m"))
+        red: \\x1b[31m
     """
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
