@@ -36,7 +36,7 @@ RECOVERIES = 8
 """From how many places in a training it is killed while it recovers."""
 
 
-def every_point(lab: Lab, seed: int) -> Told:
+def every_point(lab: Lab, _: int) -> Told:
     for plan in ALL_PLANS:
         kinds = lab.reference(plan)["kinds"]
         yield f"{plan}: training", lab.on_all_cores(partial(fault_at, lab, plan), points(kinds))
@@ -64,7 +64,7 @@ def duration(lab: Lab, plan: object) -> float:
     return time.monotonic() - began
 
 
-def every_error(lab: Lab, seed: int) -> Told:
+def every_error(lab: Lab, _: int) -> Told:
     every = range(1, calls(lab, PLAN) + 1)
     for mode, code in product(("fail once", "fail from"), ERRORS):
         failures = [Failure(mode, at, code) for at in every]
@@ -95,7 +95,7 @@ def main() -> None:
     parser.add_argument("kinds", nargs="*", choices=[[], *KINDS], default=[])
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
     parser.add_argument(
-        "--folder", default=memory_folder(), help="where trainings write; by default in memory, where it is quick"
+        "--folder", default=memory_folder(), help="where trainings write; by default in memory"
     )
     given = parser.parse_args()
     print(f"seed {given.seed}")

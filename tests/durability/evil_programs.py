@@ -32,9 +32,9 @@ def meta(*sizes: Any) -> dict[str, Any]:
     }
 
 
-def node(target: str, inputs: list[Any], outputs: list[str], **metadata: str) -> dict[str, Any]:
-    given = [{"name": "", "arg": argument, "kind": 1} for argument in inputs]
-    return {"target": target, "inputs": given, "outputs": [tensor_argument(name) for name in outputs], "metadata": metadata}
+def node(target: str, inputs: Mapping[str, Any], output: str) -> dict[str, Any]:
+    given = [{"name": name, "arg": argument, "kind": 1} for name, argument in inputs.items()]
+    return {"target": target, "inputs": given, "outputs": [tensor_argument(output)], "metadata": {}}
 
 
 LEAF = {"type": None, "context": None, "children_spec": []}
@@ -52,11 +52,10 @@ def nested(kind: str, children: list[Any], context: str = "null") -> dict[str, A
 def model_json() -> dict[str, Any]:
     """Return the description of a linear layer, as torch.export writes it."""
     inputs = ["p_weight", "p_bias", "x"]
+    operands = {"input": tensor_argument("x"), "weight": tensor_argument("p_weight"), "bias": tensor_argument("p_bias")}
     graph = {
         **{"inputs": [tensor_argument(name) for name in inputs], "outputs": [tensor_argument("linear")]},
-        "nodes": [
-            node("torch.ops.aten.linear.default", [tensor_argument(name) for name in ("x", "p_weight", "p_bias")], ["linear"])
-        ],
+        "nodes": [node("torch.ops.aten.linear.default", operands, "linear")],
         "tensor_values": {
             "p_weight": meta(3, 4),
             "p_bias": meta(3),
@@ -126,7 +125,7 @@ def weighed(change: Callable[[dict[str, Any]], None], **members: bytes) -> dict[
 
 def asks_for(target: str, *texts: str) -> dict[str, bytes]:
     """Return the members of a program that calls something with texts."""
-    called = node(target, [{"as_string": text} for text in texts], ["linear"])
+    called = node(target, {f"text{place}": {"as_string": text} for place, text in enumerate(texts)}, "linear")
     return described(lambda description: description["graph_module"]["graph"].update(nodes=[called]))
 
 

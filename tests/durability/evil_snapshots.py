@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from evil_arrays import DEEP
-from evil_files import Places, evil, of_backup, weights
+from evil_files import VICTIM, Places, evil, of_backup, weights
 from evil_pickles import CALLS, saved
 
 from jalon.engines.torch.formats import Checkpoint, write_checkpoint
@@ -146,8 +146,9 @@ def _(path: Path, places: Places) -> None:
 def _(path: Path, places: Places) -> None:
     (path / "history.jsonl").unlink()
     (path / "history.jsonl").symlink_to(places.outside / "victim.txt")
+    sha256 = hashlib.sha256(VICTIM[:20].encode()).hexdigest()
     for folder in snapshots_in(path):
-        resealed(folder, lambda content: content["about"]["history"].update(rows=2, bytes=20))
+        resealed(folder, lambda content: content["about"]["history"].update(rows=2, bytes=20, sha256=sha256))
 
 
 @of_backup("history_giant")

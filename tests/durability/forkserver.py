@@ -62,7 +62,7 @@ def serve(request: dict[str, Any]) -> dict[str, Any]:
             - ``root``, ``plan``: Where and how to train.
             - ``watch``, ``log``: What is done to the file calls, and where they are logged.
             - ``look``: Look at the disk before.
-            - ``unsynced``: Do not sync ``files``, or ``folders``.
+            - ``unsynced``: Do not sync ``files``, ``folders``, or ``all``.
             - ``interfere``: What is done to the disk, by epoch.
             - ``meter``: Measure at each epoch's end.
             - ``user``: The number of the user to train as.
@@ -89,12 +89,12 @@ def serve(request: dict[str, Any]) -> dict[str, Any]:
     return {"status": status, **report}
 
 
-def sync_only(what: Literal["files", "folders"]) -> None:
-    """Have this process sync files or folders alone, and think that it has synced all."""
+def sync_only(what: Literal["files", "folders", "nothing"]) -> None:
+    """Have this process sync files or folders alone, or nothing, and think that it has synced all."""
     sync = os.fsync
 
     def some(descriptor: int) -> None:
-        if stat.S_ISDIR(os.fstat(descriptor).st_mode) == (what == "folders"):
+        if what == ("folders" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "files"):
             sync(descriptor)
 
     os.fsync = some
@@ -129,7 +129,7 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
 def restrict(request: dict[str, Any]) -> None:
     """Take from this process what a request says that it must not have."""
     if request.get("unsynced"):
-        sync_only("folders" if request["unsynced"] == "files" else "files")
+        sync_only({"files": "folders", "folders": "files", "all": "nothing"}[request["unsynced"]])
     if request.get("file_size"):
         resource.setrlimit(resource.RLIMIT_FSIZE, (request["file_size"],) * 2)
     if request.get("temp_folder"):

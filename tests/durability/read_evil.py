@@ -239,7 +239,8 @@ def main(folder: Path) -> None:
         tell(one.name, READERS if path.is_dir() else {**READERS, **OF_BYTES}, path, one.read_by)
     for name in evil_files.BACKUPS:
         tell(name, OF_RUNS, folder / "backups" / name, frozenset())
-    tell("sound", READERS, folder / "warm" / "sound.pt2", frozenset(READERS))
+    for name in ("sound.pt2", "sealed.pt2", "sound.safetensors"):
+        tell(name, READERS, folder / "warm" / name, frozenset(READERS))
     for name, (file, read) in UNSAFE.items():
         tell(name, {name: read}, folder / "files" / file / file, frozenset())
 
@@ -266,6 +267,8 @@ def warm_up(folder: Path) -> None:
     for suffix in (".safetensors", ".h5", ".pt"):
         model().save(folder / f"sound{suffix}")
     evil_programs.write_program(folder / "sound.pt2", evil_programs.program_members())
+    note = {"format": 1, "about": {"epoch": 3}, "weights": ["weight", "bias"]}
+    evil_programs.write_program(folder / "sealed.pt2", evil_programs.program_members(), note=note)
     evil_keras.keras_file(folder / "sound.keras", {})
     for path in (*folder.iterdir(), folder.parent / "sound"):
         for read in (*READERS.values(), trained) if path.is_dir() else READERS.values():

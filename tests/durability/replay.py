@@ -41,10 +41,9 @@ class Call:
 
 
 def read_log(path: Path) -> list[Call]:
-    """Return the calls that succeeded, in order."""
+    """Return the calls that succeeded, in order; of a log that is being written, up to its last whole line."""
     content, at, calls = path.read_bytes(), 0, []
-    while at < len(content):
-        end = content.index(b"\n", at)
+    while (end := content.find(b"\n", at)) >= 0:
         kind, result, offset, length, first, second = content[at:end].decode().split("\t")
         at = end + 1 + int(length)
         if int(result) >= 0:

@@ -111,11 +111,11 @@ class Snapshots:
             OSError: The system refuses.
         """
         if self._next is None:
-            self._next = max(self._numbers(), default=0) + 1
+            self._next = max(self._numbers(all_kinds=True), default=0) + 1
         folder = self._folder(self._next)
+        self._next += 1
         atomic.make_folder(self.root)
         folder.mkdir()
-        self._next += 1
         return folder
 
     def commit(self, folder: Path, about: Mapping[str, Any], *, written: Mapping[str, FileRecord] | None = None) -> Snapshot:
@@ -199,10 +199,11 @@ class Snapshots:
     def _folder(self, number: int) -> Path:
         return self.root / f"{number:0{_DIGITS}}"
 
-    def _numbers(self) -> Iterator[int]:
+    def _numbers(self, *, all_kinds: bool = False) -> Iterator[int]:
+        """Yield the numbers of the snapshots there are, or with ``all_kinds`` whatever has the name of one."""
         with suppress(FileNotFoundError), os.scandir(self.root) as entries:
             for entry in entries:
-                if len(entry.name) == _DIGITS and entry.name.isdecimal() and entry.is_dir(follow_symlinks=False):
+                if len(entry.name) == _DIGITS and entry.name.isdecimal() and (all_kinds or entry.is_dir(follow_symlinks=False)):
                     yield int(entry.name)
 
 
@@ -239,7 +240,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise Damaged(f"{path} is damaged: it does not have its checksum")
     try:
         manifest = msgspec.json.decode(body, type=Manifest)
-    except msgspec.ValidationError as exc:
+    except (msgspec.DecodeError, RecursionError) as exc:
         raise Damaged(f"{path} says something else than a manifest does: {exc}") from exc
     if manifest.format > FORMAT:
         raise Damaged(f"{path} was written by a newer jalon (format {manifest.format}; this one reads {FORMAT})")
