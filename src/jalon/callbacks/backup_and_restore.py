@@ -502,11 +502,10 @@ class BackupAndRestore(Callback):
     def _load(self, state: Mapping[str, Any]) -> None:
         run = self.run
         run.load_state_dict(state["run"])
-        if run.callbacks is not None and not self.finished:
+        if run.callbacks is not None:
             run.callbacks.load_state_dict(state["callbacks"], without=History)
-        if not self.finished:
-            self.trainer.load_loop_state(state["trainer"])
-            load_random_state(state["random"])
+        self.trainer.load_loop_state(state["trainer"])
+        load_random_state(state["random"])
 
     def _say_where(self, snapshot: Snapshot) -> None:
         if not self.params.get("verbose", 1):
