@@ -202,7 +202,8 @@ def test_files_of_others_stay(snapshots):
     (snapshots.root / "00000008").symlink_to(snapshots.root / "notes")
     snapshots.clear()
 
-    assert ["000000012", "00000007", "00000008", "123", "1234567x", "notes"] == sorted(path.name for path in snapshots.root.iterdir())
+    left = sorted(path.name for path in snapshots.root.iterdir())
+    assert ["000000012", "00000007", "00000008", "123", "1234567x", "notes"] == left
 
 
 def test_a_name_that_is_taken_is_gone_round(snapshots):

@@ -57,7 +57,7 @@ def decode(content: bytes) -> Any:
         arrays = load(content)
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         return _put_together(json.loads(header["__metadata__"]["data"]), arrays)
-    except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as exc:
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError, RecursionError) as exc:
         raise CheckpointError(f"This is no plain data: {exc}.") from exc
 
 

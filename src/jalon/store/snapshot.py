@@ -229,9 +229,9 @@ def read_manifest(folder: Path) -> Manifest:
         Damaged: There is none, or it does not hold true.
     """
     path = folder / MANIFEST
+    if path.is_symlink():
+        raise Damaged(f"{path} is a link")
     try:
-        if path.is_symlink():
-            raise Damaged(f"{path} is a link")
         data = path.read_bytes()
     except OSError as exc:
         raise Damaged(f"{path} cannot be read: {exc.strerror}") from exc

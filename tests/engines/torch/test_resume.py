@@ -925,7 +925,7 @@ def test_a_finished_run_trains_nothing(place, capsys):
     made = setup()
     history = made.model.fit(**made.fit, callbacks=[never, BackupAndRestore(place, delete_checkpoint=False)])
 
-    assert {"torch", "numpy", "python"} == set(differences(expected, outcome(made, history)))
+    assert [] == differences(expected, outcome(made, history))
     assert "is finished: it has trained 3 epochs" in capsys.readouterr().out
 
 
