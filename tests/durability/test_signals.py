@@ -53,7 +53,7 @@ def seed():
 
 def what_is_lost(lab, plan, left, resumed, signum):
     """Return what is wrong with a training that was left and with the one that went on, or ``None``."""
-    done = "result" in left  # the signal came too late to leave
+    done = "result" in left or left["kept"]["finished"]  # the signal came too late to leave
     if left["status"] not in ({0, -signum, EXIT_CODES[signum]} if done else {EXIT_CODES[signum]}):
         return f"it ended with {left['status']}: {left['complaints']}"
     kept = left["kept"]["epoch"] * BATCHES + left["kept"]["batch"]
