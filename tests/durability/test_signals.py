@@ -12,7 +12,8 @@ from harness import HERE, ForkServer, Lab, difference, environment
 from kills import PLANS, fault_of
 from scenario import BATCHES
 
-EXIT_CODES = {signal.SIGTERM: 143, signal.SIGUSR1: 138, signal.SIGINT: -signal.SIGINT}
+EXIT_CODES = {signal.SIGTERM: {143}, signal.SIGUSR1: {138}, signal.SIGINT: {-signal.SIGINT, 1}}
+"""Python ends itself by SIGINT where nobody catches Ctrl-C; once torch's optimizers are loaded, it ends with 1."""
 SIGNALS = [pytest.param(signum, id=signum.name) for signum in EXIT_CODES]
 INSTANTS = 200
 
@@ -54,7 +55,7 @@ def seed():
 def what_is_lost(lab, plan, left, resumed, signum):
     """Return what is wrong with a training that was left and with the one that went on, or ``None``."""
     done = "result" in left or left["kept"]["finished"]  # the signal came too late to leave
-    if left["status"] not in ({0, -signum, EXIT_CODES[signum]} if done else {EXIT_CODES[signum]}):
+    if left["status"] not in ({0, -signum, *EXIT_CODES[signum]} if done else EXIT_CODES[signum]):
         return f"it ended with {left['status']}: {left['complaints']}"
     kept = left["kept"]["epoch"] * BATCHES + left["kept"]["batch"]
     if left["steps"] != kept:
@@ -169,7 +170,8 @@ def test_worker_processes_outlast_it(lab, signal_lab, signum):
         left = signal_lab.run(root, PLANS[0], workers=True, signal=int(signum), at="on_train_batch_begin", to="group")
         resumed = signal_lab.run(root, PLANS[0], workers=True)
 
-    assert (EXIT_CODES[signum], BATCHES + 1) == (left["status"], left["steps"]), left["complaints"]
+    assert left["status"] in EXIT_CODES[signum], left["complaints"]
+    assert BATCHES + 1 == left["steps"]
     assert "DataLoader worker" not in left["complaints"]
     assert (1, 1) == (left["kept"]["epoch"], left["kept"]["batch"])
     assert expected["result"] == resumed["result"]
