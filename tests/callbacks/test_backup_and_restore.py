@@ -681,7 +681,7 @@ def test_a_damaged_history_is_refused(folder):
     cut(folder / "history.jsonl")
     (folder / "history.jsonl").write_bytes(b"\n".join((folder / "history.jsonl").read_bytes().splitlines()[:-1]))
 
-    with pytest.raises(CheckpointError, match=r"history.jsonl is damaged: it has 2 of 3 rows"):
+    with pytest.raises(CheckpointError, match=r"history.jsonl is damaged: it has fewer than 3 rows"):
         play(BackupAndRestore(folder), FOUR)
 
 

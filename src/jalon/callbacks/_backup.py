@@ -26,6 +26,7 @@ from jalon.store.snapshot import Damaged, FileRecord, Snapshot, Snapshots, write
 IDENTITY = "run.json"
 HISTORY = "history.jsonl"
 STATE = "state.safetensors"
+PARTS = {"run", "callbacks", "trainer", "random"}
 GENERATIONS = 2
 """How many snapshots there are, so that one that was damaged since has another before it."""
 
@@ -76,6 +77,7 @@ class BackupFolder:
         self._lock = FolderLock(path, who=who)
         self._forget_history()
         self.undeleted: OSError | None = None
+        self._entered: set[tuple[Path, int]] = set()
 
     def _forget_history(self) -> None:
         self._rows_written = self._history_bytes = 0
@@ -107,7 +109,7 @@ class BackupFolder:
             return {"id": str(said["id"]), "fingerprint": dict(said["fingerprint"])}
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError) as exc:
+        except (ValueError, KeyError, TypeError, RecursionError) as exc:
             raise CheckpointError(
                 f"{self.who}: {self.path / IDENTITY} is damaged. Put back what was there, or delete {self.path} to train anew."
             ) from exc
@@ -165,8 +167,8 @@ class BackupFolder:
     def _write_state(self, state: Mapping[str, Any], content: Content) -> FileRecord:
         record = write_file(content.folder / STATE, plain.encode(state))
         for path in content.growing:
-            with suppress(FileNotFoundError), open(path, "rb") as file:
-                os.fsync(file.fileno())
+            with suppress(FileNotFoundError):
+                self._sync(path)
         self._extend_history(content)
         content.about["history"] = {
             "rows": content.count,
@@ -174,6 +176,15 @@ class BackupFolder:
             "sha256": self._history_sha256.hexdigest(),
         }
         return record
+
+    def _sync(self, path: Path) -> None:
+        """Put a file on the disk and, where it is another than the last time, the entry in its folder."""
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+            entry = (path, os.fstat(file.fileno()).st_ino)
+        if entry not in self._entered:
+            atomic.sync_folder(path.parent)
+            self._entered.add(entry)
 
     def _extend_history(self, content: Content) -> None:
         """Write the rows that are new."""
@@ -245,7 +256,12 @@ class BackupFolder:
         path = snapshot.path / STATE
         if STATE not in snapshot.manifest.files:
             return None
-        state: dict[str, Any] = plain.decode(path.read_bytes())
+        try:
+            state: dict[str, Any] = plain.decode(path.read_bytes())
+        except CheckpointError as exc:
+            raise CheckpointError(f"{self.who}: {path} cannot be read. {exc}") from exc
+        if not isinstance(state, dict) or not state.keys() >= PARTS:
+            raise CheckpointError(f"{self.who}: {path} holds something else than the state of a training.")
         return state
 
     def read_history(self, snapshot: Snapshot) -> list[tuple[int, dict[str, Any]]]:
@@ -256,11 +272,15 @@ class BackupFolder:
         """
         said = snapshot.about.get("history", {"rows": 0, "bytes": 0})
         path = self.path / HISTORY
-        data = path.read_bytes()[: said["bytes"]] if said["rows"] else b""
-        lines = data.splitlines()
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            raise CheckpointError(f"{self.who}: {path} is no file of its own, but a link or a folder.")
+        if said["bytes"] > (path.stat().st_size if path.exists() else 0):
+            raise CheckpointError(f"{self.who}: {path} is damaged: it has fewer than {said['rows']} rows.")
+        with open(path if said["rows"] else os.devnull, "rb") as file:
+            data = file.read(said["bytes"])
+        lines, sha256 = data.splitlines(), hashlib.sha256(data)
         if len(lines) != said["rows"]:
             raise CheckpointError(f"{self.who}: {path} is damaged: it has {len(lines)} of {said['rows']} rows.")
-        sha256 = hashlib.sha256(data)
         if lines and sha256.hexdigest() != said["sha256"]:
             raise CheckpointError(f"{self.who}: {path} is damaged: its rows do not have their checksum.")
         if path.exists():

@@ -229,10 +229,13 @@ def read_manifest(folder: Path) -> Manifest:
         Damaged: There is none, or it does not hold true.
     """
     path = folder / MANIFEST
-    if path.is_symlink():
-        raise Damaged(f"{path} is a link")
     try:
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            fault = "is a link" if path.is_symlink() else "is no file"
+            raise Damaged(f"{path} {fault}")
         data = path.read_bytes()
+    except Damaged:
+        raise
     except OSError as exc:
         raise Damaged(f"{path} cannot be read: {exc.strerror}") from exc
     body = data[_HEAD_BYTES:-1]
@@ -240,7 +243,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise Damaged(f"{path} is damaged: it does not have its checksum")
     try:
         manifest = msgspec.json.decode(body, type=Manifest)
-    except (msgspec.DecodeError, RecursionError) as exc:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as exc:
         raise Damaged(f"{path} says something else than a manifest does: {exc}") from exc
     if manifest.format > FORMAT:
         raise Damaged(f"{path} was written by a newer jalon (format {manifest.format}; this one reads {FORMAT})")
