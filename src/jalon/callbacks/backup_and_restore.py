@@ -218,11 +218,14 @@ class BackupAndRestore(Callback):
         if self.run.keeps and self.run.keeper is not None:
             raise ArgumentError(f"{type(self).__name__}: a training is backed up in one place. Received: two of them.")
         atomic.refuse_unwritable(Path(self.backup_dir, IDENTITY), type(self).__name__)
-        self._folder.claim()
         try:
+            self._folder.claim()
             self._settle_what_it_is()
-        except BaseException:
+        except BaseException as exc:
             self._folder.release()
+            if isinstance(exc, OSError) and not isinstance(exc, CheckpointError):
+                reason = _reason(exc, self.backup_dir)
+                raise CheckpointError(f"{type(self).__name__} cannot back up in {self.backup_dir}: {reason}") from exc
             raise
         if self.run.keeps:
             self.run.keeper = self

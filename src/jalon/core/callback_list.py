@@ -270,8 +270,10 @@ class CallbackList:
         told = label in run.degraded
         run.degraded[label] = f"{type(exc).__name__}: {exc}"
         if not told:
+            remedy = _remedy(exc, run.files.get(label))
             warnings.warn(
-                f"{label}.{hook} failed: {run.degraded[label]}. {label} only observes: training goes on, and it is asked again.",
+                f"{label}.{hook} failed: {run.degraded[label]}. {label} only observes: training goes on, and it is asked again."
+                f"{remedy}",
                 CallbackDegraded,
                 stacklevel=3,
             )
@@ -341,6 +343,13 @@ def _attempt(label: str, hook: str, action: Callable[[], object], fault: BaseExc
             return exc
         fault.add_note(f"then {label}.{hook} raised {type(exc).__name__}: {exc}")
     return fault
+
+
+def _remedy(exc: Exception, written: object) -> str:
+    """Return what to do about a file or a folder that could not be written, if it is that."""
+    if not isinstance(exc, OSError):
+        return ""
+    return f" Check that {written or exc.filename or 'the place'} can be written to and has space."
 
 
 def _own(argument: Any) -> Any:
