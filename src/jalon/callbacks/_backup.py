@@ -249,7 +249,9 @@ class BackupFolder:
                 JalonWarning,
                 stacklevel=2,
             )
-        return whole
+        if all(isinstance(one, Snapshot) for one in found[:GENERATIONS]):
+            self.tidy()  # what was killed before it could
+        return whole[:GENERATIONS]
 
     def read_state(self, snapshot: Snapshot) -> dict[str, Any] | None:
         """Return what a snapshot holds beside the model, or ``None`` where it holds the model alone."""

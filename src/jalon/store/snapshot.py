@@ -134,6 +134,7 @@ class Snapshots:
         manifest = Manifest(FORMAT, files, dict(about))
         temp = atomic.temp_beside(folder / MANIFEST)
         write_file(temp, _sealed(msgspec.json.encode(manifest)))
+        atomic.sync_folder(folder)  # what the manifest names is there before it is
         temp.replace(folder / MANIFEST)
         atomic.sync_folder(folder)
         atomic.sync_folder(self.root)
