@@ -198,6 +198,8 @@ class BackupFolder:
             if file.write(data) != len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path / HISTORY))
             os.fsync(file.fileno())
+        if not self._history_bytes:
+            atomic.sync_folder(self.path)
         self._rows_written, self._history_bytes = content.count, self._history_bytes + len(data)
         self._history_sha256.update(data)
 
