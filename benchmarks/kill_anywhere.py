@@ -94,9 +94,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kinds", nargs="*", choices=[[], *KINDS], default=[])
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
-    parser.add_argument(
-        "--folder", default=memory_folder(), help="where trainings write; by default in memory"
-    )
+    parser.add_argument("--folder", default=memory_folder(), help="where trainings write; by default in memory")
     given = parser.parse_args()
     print(f"seed {given.seed}")
     with tempfile.TemporaryDirectory(dir=given.folder) as place, opened_lab(Path(place)) as lab:

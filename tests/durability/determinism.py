@@ -5,7 +5,6 @@ Reads the name of a way to read the data on a line, and answers with the cases i
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import os

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -160,8 +161,17 @@ def difference(expected: dict[str, Any], actual: dict[str, Any], *, ignore: Iter
     for part in ("result", "disk"):
         for name, value in expected[part].items():
             if name not in ("recovery", *ignore) and actual[part][name] != value:
-                return f"{name} is {_shown(actual[part][name])} in place of {_shown(value)}"
+                return _told(name, value, actual[part][name])
     return None
+
+
+def _told(name: str, expected: Any, actual: Any) -> str:
+    """Return how two things differ; of two rows of things, what is too much and what is missing."""
+    if not isinstance(expected, list) or not isinstance(actual, list):
+        return f"{name} is {_shown(actual)} in place of {_shown(expected)}"
+    wanted, there = Counter(map(repr, expected)), Counter(map(repr, actual))
+    too_much, missing = list((there - wanted).elements()), list((wanted - there).elements())
+    return f"{name} has {_shown(too_much)} too much and lacks {_shown(missing)}"
 
 
 def _shown(value: Any) -> str:

@@ -118,7 +118,10 @@ class BackupFolder:
         """Begin to keep a new run, and return its name. One that was begun and never got as far as a snapshot keeps its name."""
         known = None if next(self.snapshots.newest_first(), None) else self.identity()
         name: str = uuid.uuid4().hex if known is None else known["id"]
-        self.delete()
+        if known is None:
+            self.delete()
+        else:  # its name is not given up for a moment, or its logs would be nobody's
+            self._delete_content()
         atomic.write_bytes(self.path / IDENTITY, [json.dumps({"id": name, "fingerprint": dict(fingerprint)}).encode()])
         return name
 
@@ -211,9 +214,12 @@ class BackupFolder:
         """
         (self.path / IDENTITY).unlink(missing_ok=True)
         atomic.sync_folder(self.path)
+        self._delete_content()
+
+    def _delete_content(self) -> None:
         self.snapshots.clear()
         (self.path / HISTORY).unlink(missing_ok=True)
-        self._forget_history()
+        self._rows_written, self._history_bytes, self._history_sha256 = 0, 0, hashlib.sha256()
 
     def remove(self) -> None:
         """Delete all that is kept here and let others write here, and the folder with it where nothing else is in it.

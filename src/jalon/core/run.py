@@ -128,9 +128,9 @@ class Run:
         self.run_dir = run_dir
         self.rank = rank
         self.world_size = world_size
-        self.epoch = initial_epoch
+        self.epoch: int = initial_epoch
         self.batch = 0
-        self.step = 0
+        self.step: int = 0
         self.phase: Phase = "idle"
         self.history: dict[str, list[float]] = {}
         self.stop_requested = False

@@ -52,6 +52,7 @@ class Measured(jalon.Model):
     """Is measured by what it returns, whatever that is."""
 
     def test_step(self, data: Any) -> dict[str, float]:
+        """Only run the module."""
         self(data[0])
         return {"one": 1.0}
 
