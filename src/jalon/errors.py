@@ -22,7 +22,8 @@
     ├── SaveFailed                            a save failed; the old file is intact
     ├── IneffectiveCallback                   a callback that can have no effect as it is set up
     ├── OlderSpelling                         an argument of Keras 2; it names today's
-    └── WithoutBridge                         callbacks given to a foreign loop directly, and what they do without
+    ├── WithoutBridge                         callbacks given to a foreign loop directly, and what they do without
+    └── HookNotReached                        a callback waits for something that the loop never does
 
 Each exception keeps what it is about as attributes.
 """
@@ -176,6 +177,10 @@ class OlderSpelling(JalonWarning):
 
 class WithoutBridge(JalonWarning):
     """Says what callbacks do without when they are given to a foreign loop directly."""
+
+
+class HookNotReached(JalonWarning):
+    """Says which hooks of a callback the loop never reaches, and what to do."""
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
