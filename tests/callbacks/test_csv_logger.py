@@ -16,7 +16,7 @@ import torch
 
 from jalon import Callback, CallbackList, Run
 from jalon.callbacks import CSVLogger, EarlyStopping, LambdaCallback
-from jalon.errors import ArgumentError, CallbackDegraded, MissingMetric
+from jalon.errors import ArgumentError, CallbackDegraded, CheckpointError, MissingMetric
 from jalon.store import plain
 from jalon.testing import FakeModel, FakeTrainer, play
 
@@ -470,14 +470,16 @@ def test_a_file_that_is_gone_is_told(path):
 
 
 def test_a_file_that_cannot_be_cut_is_told(path, monkeypatch):
-    """Where the file cannot be cut back, a warning says so, and training goes on."""
+    """Where the file cannot be cut back, training is refused, for it would have rows twice; the file is what it was."""
     state = killed(path, 2, 4)
+    there, told = text_of(path), start(CSVLogger(path), resumed=True)
     monkeypatch.setattr("os.fsync", refuse)
 
-    with pytest.warns(CallbackDegraded, match=r"could not be cut back to the backup: .*No space left.*may be there twice"):
-        gone_on(path, state, 2)
+    with pytest.raises(CheckpointError, match=r"could not be cut back to the backup.*No space left.*Check that it can be written"):
+        told.load_state_dict(state)
 
-    assert 8 == text_of(path).count("\r\n")
+    told.callbacks[0].close()
+    assert there == text_of(path)
 
 
 def refuse(*args):

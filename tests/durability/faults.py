@@ -81,7 +81,7 @@ def fault_of_failed(lab: Lab, plan: Plan, failed: dict[str, Any], failure: Failu
     bad = next((text for text in told if not explains(text, failure.errno)), None)
     if bad is not None:
         return f"this does not say what, where, why and what to do: {bad}"
-    if failed["disk"].get("temporary"):
+    if failed["disk"].get("temporary") and failure.mode == "fail once":  # where all fails, deleting does
         return f"it left {failed['disk']['temporary']}"
     if failed.get("fault"):
         refused = failed["fault"].startswith(REFUSALS) and not failed["begun"]

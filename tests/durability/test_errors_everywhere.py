@@ -10,8 +10,9 @@ from shim import Watch
 def faults(lab, failures, left=None):
     """Return what is wrong, and print how many failures were tried."""
     told = lab.on_all_cores(lambda failure: fault_with(lab, PLAN, failure, left), failures)
-    print(f"\n{len(failures):,} failures, {sum(fault is not None for fault in told)} bad")
-    return [fault for fault in told if fault is not None]
+    bad = [fault for fault in told if fault is not None]
+    print(f"\n{len(failures):,} failures, {len(bad)} bad", *bad, sep="\n")
+    return bad
 
 
 def one_each(mode, number):

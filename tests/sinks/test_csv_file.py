@@ -20,13 +20,20 @@ names = st.sampled_from("abcde")
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\r\n\0"), max_size=5)
 
 
+def opened(path, **options):
+    """Return a table whose file is there."""
+    table = CsvFile(path, **options)
+    table.open()
+    return table
+
+
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "table.csv"
 
 
 def write(path, *rows, **options):
-    table = CsvFile(path, **options)
+    table = opened(path, **options)
     for row in rows:
         table.write(row)
     table.close()
@@ -56,7 +63,7 @@ def test_the_text_is_excel_s(path):
 
 def test_a_row_is_there_at_once(path):
     """A row can be read, whole, as soon as it is written."""
-    table = CsvFile(path)
+    table = opened(path)
     sizes = []
     for number in range(3):
         table.write({"n": number})
@@ -68,7 +75,7 @@ def test_a_row_is_there_at_once(path):
 
 def test_a_long_row_is_one_write(path, monkeypatch):
     """A row longer than any buffer reaches the file in one piece."""
-    table = CsvFile(path)
+    table = opened(path)
     table.write({"n": "x"})
     before = path.stat().st_size
     seen = []
@@ -100,7 +107,7 @@ def test_new_columns_come_at_the_right_end(path):
 
 def test_who_reads_the_old_table_sees_it_whole(path):
     """A file that was opened before columns came keeps its rows; nothing else is left in the folder."""
-    table = CsvFile(path)
+    table = opened(path)
     table.write({"a": 1})
     with open(path, newline="") as reader:
         table.write({"a": 2, "b": 3})
@@ -124,7 +131,7 @@ def test_a_wider_table_is_on_the_disk_before_it_takes_the_name(path, monkeypatch
 
 def test_permissions_stay(path):
     """New columns don't change who may read the file."""
-    table = CsvFile(path)
+    table = opened(path)
     path.chmod(0o640)
     table.write({"a": 1})
     table.write({"b": 1})
@@ -146,7 +153,7 @@ def test_a_link_stays_a_link(path, tmp_path):
 def test_it_starts_anew_by_default(path):
     """What the file held is gone, as soon as it is opened."""
     write(path, {"a": 1}, {"a": 2})
-    table = CsvFile(path)
+    table = opened(path)
 
     assert b"" == path.read_bytes()
     table.close()
@@ -199,7 +206,7 @@ def test_folders_are_made(tmp_path):
 
 def test_closing_twice_is_allowed(path):
     """A closed table may be closed again."""
-    table = CsvFile(path)
+    table = opened(path)
     table.close()
     table.close()
 
@@ -218,7 +225,7 @@ def limit():
 
 def test_a_full_disk_loses_no_row(path, limit):
     """A row that could not be written leaves no half of itself behind, and comes when there is room again."""
-    table = CsvFile(path)
+    table = opened(path)
     table.write({"n": 1})
     limit(path.stat().st_size + 5)
     with pytest.raises(OSError, match="only 5 of 12 bytes could be written"):
@@ -233,7 +240,7 @@ def test_a_full_disk_loses_no_row(path, limit):
 
 def test_a_full_disk_keeps_the_table_when_columns_come(path, limit):
     """Where there is no room for the wider table, the old one stays, nothing else does, and the row comes later."""
-    table = CsvFile(path)
+    table = opened(path)
     table.write({"n": "x" * 50})
     limit(path.stat().st_size + 1)
     with pytest.raises(OSError, match="File too large"):
@@ -262,7 +269,7 @@ rows = st.lists(st.dictionaries(names, texts, min_size=1), max_size=6)
 
 def go_on(path, position, *later):
     """What a resumed run does: open the table with what came after the position, cut it back, write."""
-    table = CsvFile(path, append=True)
+    table = opened(path, append=True)
     assert table.cut_back(json.loads(json.dumps(position)))
     for row in later:
         table.write(row)
@@ -274,7 +281,7 @@ def go_on(path, position, *later):
 def test_cut_back_is_exact(tmp_path_factory, before, lost, later, torn):
     """Rows and columns that came after a position are gone, a torn one too; the table goes on as if they had never been."""
     folder = tmp_path_factory.mktemp("csv")
-    table = CsvFile(folder / "cut.csv")
+    table = opened(folder / "cut.csv")
     for row in before:
         table.write(row)
     position, there = table.position(), table.path.read_bytes()
@@ -290,7 +297,7 @@ def test_cut_back_is_exact(tmp_path_factory, before, lost, later, torn):
 
 def test_cut_back_without_new_columns_rewrites_nothing(path):
     """Where the columns are the same, the file is shortened and not written again, however long it is."""
-    table = CsvFile(path)
+    table = opened(path)
     table.write({"a": 1})
     position, before = table.position(), path.stat()
     table.write({"a": 2})
@@ -302,7 +309,7 @@ def test_cut_back_without_new_columns_rewrites_nothing(path):
 
 def test_a_position_is_as_large_for_many_rows(path):
     """A position does not grow with the table."""
-    table = CsvFile(path)
+    table = opened(path)
     table.write({"a": 1})
     first = table.position()
     for number in range(1000):
@@ -317,7 +324,7 @@ def test_rows_that_were_appended_to_are_counted(path):
     """What a table held before counts, so that it is there after new columns came and went."""
     write(path, {"a": 'two\nlines, "quoted"'}, {"a": 2})
     there = path.read_bytes()
-    table = CsvFile(path, append=True)
+    table = opened(path, append=True)
     position = table.position()
     table.write({"a": 3, "b": 4})
     table.close()
@@ -327,7 +334,7 @@ def test_rows_that_were_appended_to_are_counted(path):
 
 def test_rows_of_others_stay_when_columns_come(path):
     """A row that somebody else added to the file is still there when columns come."""
-    table = CsvFile(path)
+    table = opened(path)
     table.write({"a": 1})
     with open(path, "ab") as file:
         file.write(b"2\r\n")
@@ -347,7 +354,7 @@ def test_a_table_too_strange_to_count_is_gone_on_with(path):
 
 def test_waiting_rows_go_into_the_position(path, limit):
     """Rows that a full disk refuses are neither lost nor there twice, whether they were written after the position or not."""
-    table = CsvFile(path)
+    table = opened(path)
     table.write({"n": 1})
     limit(path.stat().st_size)
     with pytest.raises(OSError, match="File too large"):
@@ -373,13 +380,13 @@ def test_what_a_killed_process_left_is_removed(path, tmp_path):
 @pytest.mark.parametrize("there", [None, b"", b"a,b\r\n1,2\r\n", b"c\r\n1\r\n2\r\n3\r\n"])
 def test_rows_that_are_gone(path, there):
     """A file that has fewer rows than it should, or holds another table, is left as it is, and gone on with."""
-    table = CsvFile(path)
+    table = opened(path)
     for number in range(3):
         table.write({"a": number, "b": 0})
     position = table.position()
     table.close()
     path.unlink() if there is None else path.write_bytes(there)
-    table = CsvFile(path, append=True)
+    table = opened(path, append=True)
 
     assert not table.cut_back(position)
     assert (there or b"") == path.read_bytes()
@@ -390,7 +397,7 @@ def test_rows_that_are_gone(path, there):
 
 def test_a_table_that_a_spreadsheet_saved_again(path):
     """A table with its rows in place but of another length, as with other line ends, is cut back by rows."""
-    table = CsvFile(path)
+    table = opened(path)
     table.write({"a": 1, "b": 2})
     position = table.position()
     table.write({"a": 3, "b": 4})
@@ -402,13 +409,13 @@ def test_a_table_that_a_spreadsheet_saved_again(path):
 
 def test_no_room_to_narrow(path, limit):
     """Where there is no room for the narrower table, that is an error, and the wider one stays."""
-    table = CsvFile(path)
+    table = opened(path)
     table.write({"n": "x" * 50})
     position = table.position()
     table.write({"m": 1})
     table.close()
     there = path.read_bytes()
-    table = CsvFile(path, append=True)
+    table = opened(path, append=True)
     limit(10)
     with pytest.raises(OSError, match="File too large"):
         table.cut_back(position)

@@ -271,14 +271,23 @@ class BackupAndRestore(Callback):
         if snapshot is None:
             self._keep_the_beginning()
             return
+        try:
+            self._put_back(snapshot)
+        except OSError as exc:
+            if isinstance(exc, CheckpointError):
+                raise
+            reason = _reason(exc, self.backup_dir)
+            raise CheckpointError(f"{type(self).__name__} cannot go on from {self.backup_dir}: {reason}") from exc
+        self._say_where(snapshot)
+        if self.finished:
+            self._count_fit()
+
+    def _put_back(self, snapshot: Snapshot) -> None:
         self._load_model(snapshot)
         state = self._folder.read_state(snapshot)
         self._load_history(snapshot)
         if state is not None:
             self._load(state)
-        self._say_where(snapshot)
-        if self.finished:
-            self._count_fit()
 
     def before_validation(self, position: Position) -> None:
         """Note how things stand, in case training has to be left while the validation runs."""

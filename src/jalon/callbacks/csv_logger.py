@@ -10,7 +10,7 @@ from typing import Any
 
 from jalon.callbacks._arrays import to_numpy
 from jalon.core.callback import Callback, Logs
-from jalon.errors import ArgumentError, CallbackDegraded
+from jalon.errors import ArgumentError, CallbackDegraded, CheckpointError
 from jalon.sinks.csv_file import MISSING, CsvFile, check_separator, read_columns
 from jalon.store import atomic
 
@@ -18,7 +18,10 @@ _GONE = (
     "CSVLogger: {0} does not hold the {1:,} rows that were written to it before the interruption. "
     "Training goes on, and new rows are added to what is there."
 )
-_NOT_CUT = "CSVLogger: {0} could not be cut back to the backup: {1}. Rows written after it may be there twice. Training goes on."
+_NOT_CUT = (
+    "CSVLogger: {0} could not be cut back to the backup, and would have rows twice: {1}. Check that it can be written to, and "
+    "start again."
+)
 
 
 class CSVLogger(Callback):
@@ -36,6 +39,7 @@ class CSVLogger(Callback):
     Raises:
         ArgumentError: ``separator`` is not a single character; when training begins, that the file cannot be written, or
             that what is to be added to is no such table.
+        CheckpointError: When training is gone on with, that the file cannot be cut back.
 
     Example:
         >>> from jalon.testing import play
@@ -90,7 +94,7 @@ class CSVLogger(Callback):
             if not table.cut_back(state):
                 warnings.warn(_GONE.format(self.filename, state["rows"]), CallbackDegraded, stacklevel=2)
         except OSError as exc:
-            warnings.warn(_NOT_CUT.format(self.filename, exc), CallbackDegraded, stacklevel=2)
+            raise CheckpointError(_NOT_CUT.format(self.filename, exc.strerror or exc)) from exc
 
     def growing_files(self) -> Iterable[Path]:
         table = self._table or self._closed
@@ -100,11 +104,12 @@ class CSVLogger(Callback):
         self.close()
         self._closed = None
         if self.run.is_main:
-            if self.run.id is not None:
-                atomic.make_folder(Path(self.filename).absolute().parent)  # a backup counts on it
+            self.run.files[self.name or type(self).__name__] = Path(self.filename)
             goes_on = self.run.resumed and self.run.callbacks is not None  # a foreign loop gives no state back
             self._table = CsvFile(self.filename, separator=self.separator, append=self.append or goes_on)
-            self.run.files[self.name or type(self).__name__] = Path(self.filename)
+            if self.run.id is not None:
+                atomic.make_folder(Path(self.filename).absolute().parent)  # a backup counts on it
+            self._table.open()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if self._table is None:

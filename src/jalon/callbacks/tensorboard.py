@@ -23,7 +23,7 @@ from jalon.core.callback import Callback, Logs
 from jalon.core.logs import scalar
 from jalon.core.run import Run
 from jalon.core.trainer import Embedding
-from jalon.errors import ArgumentError, CallbackDegraded, NotReady
+from jalon.errors import ArgumentError, CallbackDegraded, CheckpointError, NotReady
 from jalon.sinks.tfevents import HEAD_BYTES, EventFileWriter
 from jalon.store import atomic
 
@@ -33,8 +33,8 @@ _GONE = (
     "files in {0}. Training goes on, and so do the records."
 )
 _NOT_CUT = (
-    "TensorBoard: the event files in {0} could not be cut back to the backup: {1}. Points written after it may be there twice. "
-    "Training goes on."
+    "TensorBoard: the event files in {0} could not be cut back to the backup, and would have points twice: {1}. Check that they "
+    "can be written to, and start again."
 )
 
 
@@ -293,8 +293,7 @@ class TensorBoard(Callback):
             if path is not None or held:
                 self._writer(part).go_on(path, held if found == length else b"")
         except OSError as exc:
-            warnings.warn(_NOT_CUT.format(folder, exc), CallbackDegraded, stacklevel=2)
-            return
+            raise CheckpointError(_NOT_CUT.format(folder, exc.strerror or exc)) from exc
         if found < length:
             warnings.warn(_GONE.format(folder, length - found, length), CallbackDegraded, stacklevel=2)
 

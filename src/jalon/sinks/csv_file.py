@@ -31,6 +31,8 @@ class CsvFile:
         append: Whether to go on with the table that the file holds, if it holds one. A last row without its line's end is
             dropped. Defaults to starting anew.
 
+    Nothing is touched before :meth:`open` or the first row. What fails is tried again with the next row.
+
     Raises:
         ArgumentError: ``separator`` is not a single character that can separate.
 
@@ -49,17 +51,43 @@ class CsvFile:
     def __init__(self, path: str | os.PathLike[str], *, separator: str = ",", append: bool = False) -> None:
         self.path = Path(os.path.realpath(path))  # what replaces the file must not replace a link to it
         self.separator = check_separator(separator, who="CsvFile")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._remove_leftovers()
-        self.columns = read_columns(self.path, separator) if append else []
+        self.columns: list[str] = []
+        self._append = append
+        self._file: FileIO | None = None
+        self._length: int | None = None  # not seen yet
         self._rows = 0
         self._waiting: list[Mapping[str, Any]] = []
-        if not append:
+        self._writer = self._writer_to(SimpleNamespace(write=self._put))
+
+    def open(self) -> None:
+        """Make the file, or read how far it is. Does nothing where that is done.
+
+        Raises:
+            OSError: The system refuses.
+        """
+        if self._file is not None:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._remove_leftovers()
+        if self._append:
+            self.columns = read_columns(self.path, self.separator)
+        else:
             self.path.write_bytes(b"")
-        self._open()
-        if self._length:
-            self._drop_torn_row()
+        file = FileIO(self.path, "a")
+        try:
+            self._take(file)
+        except BaseException:
+            file.close()
+            raise
+        self._append = True  # once begun, it is gone on with
+
+    def _take(self, file: FileIO) -> None:
+        length = file.seek(0, os.SEEK_END)
+        if length:
+            length = self.path.read_bytes().rfind(b"\n") + 1
+            file.truncate(length)
             self._rows = self._count_rows()
+        self._file, self._length = file, length
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Add a row, and the columns that it is the first to have.
@@ -75,6 +103,9 @@ class CsvFile:
 
     def position(self) -> dict[str, Any]:
         """Return how far the table is, as plain data for :meth:`cut_back`; the rows that are kept for a disk with room too."""
+        if self._length is None:
+            with suppress(OSError):
+                self.open()
         return {
             "columns": list(self.columns),
             "rows": self._rows,
@@ -96,8 +127,11 @@ class CsvFile:
         """
         columns, rows, length = position["columns"], position["rows"], position["bytes"]
         self._waiting = list(position["waiting"])
+        if length is None:
+            return True
+        file = self._opened()
         if length == 0 or (self.columns == columns and self._ends_a_line(length)):
-            self._file.truncate(length)
+            file.truncate(length)
             self._length = length
         elif self.columns[: len(columns)] == columns and self._rows >= rows:
             self._replace(columns, rows)
@@ -113,22 +147,23 @@ class CsvFile:
             OSError: A row that waited for it could not be written.
         """
         try:
-            if not self._file.closed:
-                self._write_waiting()
+            self._write_waiting()
         finally:
-            self._file.close()
+            if self._file is not None:
+                self._file.close()
+                self._file = None
 
-    def _open(self) -> None:
-        # Unbuffered: a row is one write, so that a reader never sees a part of it.
-        self._file: FileIO = open(self.path, "ab", buffering=0)  # noqa: SIM115
-        self._length = self._file.seek(0, os.SEEK_END)
-        self._writer = self._writer_to(SimpleNamespace(write=self._put))
+    def _opened(self) -> FileIO:
+        self.open()
+        assert self._file is not None
+        return self._file
 
     def _writer_to(self, target: Any) -> Any:
         return csv.writer(target, csv.excel, delimiter=self.separator)
 
     def _write_waiting(self) -> None:
         while self._waiting:
+            self.open()
             row = self._waiting[0]
             new = [name for name in row if name not in self.columns]
             if new:
@@ -150,12 +185,12 @@ class CsvFile:
         other = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
         try:
             self._copy_to(other, columns, rows)
-            self._file.close()
+            self._opened().close()
+            self._file = None
             other.replace(self.path)
         finally:
             other.unlink(missing_ok=True)
-            self._file.close()
-            self._open()
+        self.open()
 
     def _copy_to(self, other: Path, columns: Sequence[str], rows: int | None) -> None:
         with open(self.path, newline="", encoding="utf-8-sig") as old, open(other, "w", newline="", encoding="utf-8") as new:
@@ -189,20 +224,18 @@ class CsvFile:
                     path.unlink()
 
     def _put(self, line: str) -> None:
-        data = line.encode()
+        # Unbuffered: a row is one write, so that a reader never sees a part of it.
+        data, file = line.encode(), self._opened()
+        length = self._length or 0
         try:
-            written = self._file.write(data)
+            written = file.write(data)
             if written != len(data):
                 raise OSError(f"{self.path}: only {written} of {len(data)} bytes could be written.")
         except OSError:
             with suppress(OSError):
-                self._file.truncate(self._length)  # half a row would spoil the next one
+                file.truncate(length)  # half a row would spoil the next one
             raise
-        self._length += len(data)
-
-    def _drop_torn_row(self) -> None:
-        self._length = self.path.read_bytes().rfind(b"\n") + 1
-        self._file.truncate(self._length)
+        self._length = length + len(data)
 
 
 def check_separator(separator: str, *, who: str) -> str:

@@ -219,9 +219,10 @@ class EventFileWriter:
             self._length = self._file.seek(0, os.SEEK_END)
         else:
             self.folder.mkdir(parents=True, exist_ok=True)
+            first = _record(now, _VERSION) if self.run is None else head(self.folder, self.run, now)
             self.path, self._file = self._made(now)
             self._length = 0
-            self._buffer += _record(now, _VERSION) if self.run is None else head(self.folder, self.run, now)
+            self._buffer += first
         self._written_at = now
 
     def _made(self, now: float) -> tuple[Path, FileIO]:

@@ -98,7 +98,8 @@ class FolderLock:
         descriptor, self._descriptor = self._descriptor, None
         _held.discard(self)
         if descriptor is not None:
-            os.close(descriptor)
+            with suppress(OSError):  # said of a file that is closed all the same
+                os.close(descriptor)
 
     def _is_the_file(self, descriptor: int) -> bool:
         """Return whether what was locked is still what has the name; the folder may have been removed meanwhile."""

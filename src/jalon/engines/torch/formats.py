@@ -14,6 +14,7 @@ import io
 import itertools
 import json
 import math
+import os
 import re
 import zipfile
 from collections import OrderedDict
@@ -32,6 +33,7 @@ import torch
 from torch import Tensor
 
 from jalon._optional import require
+from jalon.engines.torch import h5_seal
 from jalon.engines.torch.host_copy import Entry, HostCopy, Layout, as_host_copy
 from jalon.errors import ArgumentError, CheckpointError, MissingPackage
 from jalon.store import atomic
@@ -423,6 +425,8 @@ _H5_TYPES = {
     )
 }
 _H5_NOTE = {"jalon": f"{RESERVED}description", "sha256": f"{RESERVED}sha256"}
+_H5_TELLTALES = (_H5_NOTE["jalon"].encode(), b'{"format": ')
+"""The name and the beginning of the text: they lie far from each other, and one is enough to know a file of ours by."""
 _H5_PAGE = 512
 """The text is filled up to a multiple of so many bytes, so that its length seldom changes between two saves."""
 
@@ -434,7 +438,7 @@ def _encode_h5(outline: Outline, copy: HostCopy, digest: Digest) -> Chunks:
     text += b" " * (-len(text) % _H5_PAGE)
     content: dict[str, bytes | memoryview | atomic.Late] = {_H5_NOTE["jalon"]: text, _H5_NOTE["sha256"]: digest, **copy.parts}
     sizes = {_H5_NOTE["jalon"]: len(text), _H5_NOTE["sha256"]: _DIGEST_BYTES}
-    layout = (*map(_h5_entry, copy.layout.entries), *((name, "uint8", (size,)) for name, size in sizes.items()))
+    layout = (*((name, "uint8", (size,)) for name, size in sizes.items()), *map(_h5_entry, copy.layout.entries))
     frame, tail = _h5_frame(layout)
     return [*itertools.chain.from_iterable((before, content[name]) for before, name in frame), tail]
 
@@ -461,11 +465,13 @@ def _h5_frame(layout: H5Layout) -> tuple[list[tuple[bytes, str]], bytes]:
             if dataset.nbytes:
                 starts[dataset.id.get_offset()] = (name, dataset.nbytes)
     image = buffer.getvalue()
-    frame, done = [], 0
+    frame, places, done = [], [], 0
     for start, (name, size) in sorted(starts.items()):
         frame.append((image[done:start], name))
+        places.append(done)
         done = start + size
-    return frame, image[done:]
+    structure = [*zip(places, (before for before, _ in frame), strict=True), (done, image[done:])]
+    return frame, image[done:] + h5_seal.seal(structure, len(image))
 
 
 def _h5_dataset(file: Any, name: str, content: np.ndarray[Any, Any]) -> Any:
@@ -479,6 +485,8 @@ def _h5_dataset(file: Any, name: str, content: np.ndarray[Any, Any]) -> Any:
 
 def _read_h5(file: BinaryIO) -> Checkpoint:
     h5py = require("h5py", extra="torch", who="A .h5 file")
+    if h5_seal.is_broken(file, _H5_TELLTALES):
+        raise Refused("is damaged: its structure is not the one that was saved")
     with h5py.File(file.name, "r") as root:
         size = root.id.get_filesize()
         arrays = {name: _h5_values(name, dataset, size) for name, dataset in _h5_datasets(h5py, root, "", set())}
@@ -600,6 +608,8 @@ def _format_of(path: Path) -> _Format:
 def _reason(exc: Exception) -> str:
     if isinstance(exc, FileNotFoundError):
         return "there is no such file"
+    if isinstance(exc, OSError) and exc.errno and exc.strerror == os.strerror(exc.errno):
+        return f"{exc.strerror}. Check that reading it is permitted and that its disk is there"
     asked = re.search(r"Unsupported (?:global|class|operand).*?GLOBAL (\S+)", str(exc), re.DOTALL)
     if asked:
         return f"it asks to run {asked[1]}; files are read without running code. Save module.state_dict() there instead"
