@@ -101,6 +101,7 @@ def test_a_backup(run, call):
 def test_within_an_epoch(tmp_path, call):
     """A snapshot from the middle of an epoch says which batch comes next, and what nobody knows yet is shown by its name."""
     folder = Snapshots(tmp_path).begin()
+    Snapshots(tmp_path).make(folder)
     (folder / "notes.bin").write_bytes(b"notes")
     about = {"epoch": 4, "batch": 7, "finished": False, "stop_reason": None, "moon": {"phase": 0.25, "full": False}}
     Snapshots(tmp_path).commit(folder, about)

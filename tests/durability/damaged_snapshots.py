@@ -22,6 +22,7 @@ def snapshots(kind: str, root: Path, rng: random.Random) -> Iterator[tuple[str, 
     """Yield damages to the newer of two snapshots, and to both, without end."""
     for epoch in (0, 1):
         folder = Snapshots(root).begin()
+        Snapshots(root).make(folder)
         write_checkpoint(folder / NAMES[0], checkpoint(epoch))
         (folder / NAMES[1]).write_bytes(plain.encode(state(epoch)))
         Snapshots(root).commit(folder, {"epoch": epoch, "batch": 0, "bests": {"loss": 0.5}})

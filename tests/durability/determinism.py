@@ -13,6 +13,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
@@ -80,8 +81,9 @@ class Own(Sampler[int]):
 
 def endless() -> Iterator[Any]:
     """Yield batches, each pass in an order of its own."""
-    x, y = data()
-    for order in iter(partial(np.random.default_rng(4).permutation, ROWS), None):
+    (x, y), draw = data(), np.random.default_rng(4)
+    while True:
+        order = draw.permutation(ROWS)
         yield from ((x[rows], y[rows]) for rows in np.split(order, range(BATCH, ROWS, BATCH)))
 
 
@@ -166,7 +168,11 @@ def in_child(work: Callable[[], dict[str, str]]) -> dict[str, str] | int:
     ear, mouth = os.pipe()
     pid = os.fork()
     if pid == 0:
-        os.write(mouth, json.dumps(work()).encode())
+        try:
+            os.write(mouth, json.dumps(work()).encode())
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
         os._exit(0)
     os.close(mouth)
     with open(ear, "rb") as file:
@@ -190,7 +196,10 @@ def differences(read_by: str, seed: int, place: Path) -> Iterator[list[Any]]:
 
 def main(seeds: list[int]) -> None:
     """Answer each line with what was found for that way of reading."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what a training prints is no answer
     torch.set_num_threads(1)
+    BackupAndRestore.rest_seconds = 0.0
     in_child(lambda: train("arrays", 0))
     for line in sys.stdin:
         with tempfile.TemporaryDirectory(dir=memory_folder()) as place:
@@ -198,7 +207,8 @@ def main(seeds: list[int]) -> None:
             for seed in seeds:
                 found += differences(line.strip(), seed, Path(place, str(seed)))
                 shutil.rmtree(Path(place, str(seed)))
-        print(json.dumps(found), flush=True)
+        answers.write(json.dumps(found) + "\n")
+        answers.flush()
 
 
 if __name__ == "__main__":

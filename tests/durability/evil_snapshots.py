@@ -30,6 +30,7 @@ def snapshot(path: Path, *, name: str | None = None, manifest: Callable[[bytes],
     """
     snapshots = Snapshots(path.parent)
     folder = snapshots.begin()
+    snapshots.make(folder)
     write_checkpoint(folder / "model.safetensors", Checkpoint(weights(), None, {}))
     snapshots.commit(folder, {"epoch": 3})
     folder.rename(path)

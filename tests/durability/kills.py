@@ -25,6 +25,9 @@ PLANS = (
 )
 """Every format, in the background and waited for, backed up within epochs and at their ends, by callback and by ``run_dir``."""
 
+RESTING = Plan(".safetensors", backup="epoch", saves="background", rest=0.02)
+"""Backed up as by default, where not every epoch's backup is written; how many are, the time decides."""
+
 ALL_PLANS = (
     *(
         Plan(suffix, backup, saves)

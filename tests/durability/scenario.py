@@ -50,6 +50,7 @@ class Plan:
         epochs: The number of the epoch before which training ends.
         patience: Of the early stop.
         best_only: Whether the best file is that; otherwise it is every epoch's.
+        rest: How many seconds pass between two writes of the backup at least.
     """
 
     suffix: str = ".safetensors"
@@ -59,6 +60,7 @@ class Plan:
     epochs: int = EPOCHS
     patience: int = 2
     best_only: bool = True
+    rest: float = 0.0
 
 
 def best_file(root: Path, plan: Plan) -> Path:
@@ -154,6 +156,7 @@ def train(root: Path, plan: Plan, *others: Callback, seen: Seen | None = None) -
     model, recovered = make_model(), Recovered()
     seen = Seen() if seen is None else seen
     resumes: dict[str, Any] = {"run_dir": "run"} if plan.by == "run_dir" else {}
+    BackupAndRestore.rest_seconds = plan.rest
     with chdir(root), saving(plan.saves):
         model.fit(
             x,

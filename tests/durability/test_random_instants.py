@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 import pytest
 from harness import COMMAND, environment
-from kills import KILLED, PLANS, fault_after, fault_of, instants
+from kills import KILLED, PLANS, RESTING, fault_after, fault_of, instants
 
 
 @pytest.fixture
@@ -44,8 +44,8 @@ def test_random_instants(disk_lab, seed):
     """Killed at one of 200 random instants, on a disk, it goes on to the same end."""
     chains = [
         (plan, seconds)
-        for number, plan in enumerate(PLANS[:4])
-        for seconds in instants(seed + number, 50, 1, duration(disk_lab, plan))
+        for number, plan in enumerate((*PLANS[:4], RESTING))
+        for seconds in instants(seed + number, 40, 1, duration(disk_lab, plan))
     ]
 
     told = disk_lab.on_all_cores(lambda task: fault_after(disk_lab, *task), chains)

@@ -25,6 +25,7 @@ def snapshots(tmp_path):
 def make(snapshots, *, files=FILES, **about):
     """Make a snapshot, and return its folder."""
     folder = snapshots.begin()
+    snapshots.make(folder)
     written = {name: write_file(folder / name, content) for name, content in files.items()}
     snapshots.commit(folder, about, written=written)
     return folder
@@ -62,6 +63,7 @@ def test_what_was_written_is_read(snapshots):
 def test_files_that_others_wrote_are_read_for_their_checksum(snapshots):
     """A file that was put into the folder in another way is part of the snapshot too."""
     folder = snapshots.begin()
+    snapshots.make(folder)
     (folder / "notes.txt").write_bytes(b"whole")
     made = snapshots.commit(folder, {})
 
@@ -81,6 +83,7 @@ def test_without_a_manifest_it_does_not_exist(snapshots):
     """What was begun and not committed is not seen, and swept away by the next writer."""
     make(snapshots)
     begun = snapshots.begin()
+    snapshots.make(begun)
     write_file(begun / "model.bin", b"half")
 
     assert [1] == numbers(snapshots)
@@ -124,6 +127,7 @@ def test_an_interrupted_write_leaves_no_manifest(snapshots, monkeypatch):
     """Where the manifest cannot be written, there is no snapshot, and what is left of it can be discarded."""
     kept = make(snapshots)
     folder = snapshots.begin()
+    snapshots.make(folder)
     write_file(folder / "model.bin", b"whole")
     monkeypatch.setattr(snapshot_module.atomic, "sync_folder", lambda _: (_ for _ in ()).throw(OSError("full")))
     monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError("full")))
@@ -137,6 +141,7 @@ def test_an_interrupted_write_leaves_no_manifest(snapshots, monkeypatch):
 def test_a_file_is_never_written_over(snapshots):
     """A name that is taken is refused: what a snapshot holds is of one moment."""
     folder = snapshots.begin()
+    snapshots.make(folder)
     write_file(folder / "model.bin", b"one")
 
     with pytest.raises(FileExistsError):
@@ -161,6 +166,7 @@ def test_what_is_being_written_is_not_touched(snapshots):
     """A snapshot that is not committed yet is nothing that ``keep`` deletes."""
     make(snapshots), make(snapshots)
     begun = snapshots.begin()
+    snapshots.make(begun)
     snapshots.keep(1)
     write_file(begun / "model.bin", b"later")
     snapshots.commit(begun, {})
@@ -171,6 +177,7 @@ def test_what_is_being_written_is_not_touched(snapshots):
 def test_what_could_not_be_discarded_is_tried_again(snapshots):
     """A folder that cannot be removed at once goes with the next ones."""
     folder = snapshots.begin()
+    snapshots.make(folder)
     (folder / "in the way").mkdir()
     snapshots.discard(folder)
     (folder / "in the way").rmdir()
@@ -211,8 +218,9 @@ def test_a_name_that_is_taken_is_gone_round(snapshots):
     make(snapshots)
     (snapshots.root / "00000002").write_text("a file")
 
+    taken = snapshots.begin()
     with pytest.raises(FileExistsError):
-        snapshots.begin()
+        snapshots.make(taken)
     assert "00000003" == make(snapshots).name
     assert "00000004" == make(Snapshots(snapshots.root)).name
 

@@ -152,6 +152,7 @@ class BackupFolder:
         try:
             if any(outcome.cancelled() or outcome.exception() for outcome in content.after):
                 raise Superseded("what was saved before it was not written")
+            self.snapshots.make(content.folder)
             content.write_model()
             written = {} if content.state is None else {STATE: self._write_state(content.state, content)}
             self.snapshots.commit(content.folder, content.about, written=written)

@@ -17,7 +17,7 @@ from dataclasses import asdict
 from functools import cache, partial
 from operator import index
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from jalon.callbacks._arrays import to_numpy
 from jalon.callbacks._backup import IDENTITY, BackupFolder, Content, Superseded
@@ -59,8 +59,10 @@ class BackupAndRestore(Callback):
 
     An epoch or a batch whose loss is NaN or infinite is not backed up, and a training that ends with such a loss, as by
     ``TerminateOnNaN``, keeps the backup from before. A backup that cannot be written, as on a full disk, leaves the old one
-    in place; a warning says so, and training goes on. On a disk that is slower than the backups come, those in between are left
-    out.
+    in place; a warning says so, and training goes on.
+
+    Backups are copied when they are due, and written at most four times a second: of shorter epochs, and on a slower disk, the
+    newest is. A kill then costs that much work at most, which is done again; whatever else ends the training costs none.
 
     Args:
         backup_dir: The folder, of this callback alone. Missing folders are made.
@@ -102,6 +104,8 @@ class BackupAndRestore(Callback):
     adds_metrics = False
     lazy_logs = True
     order = sys.maxsize
+    rest_seconds: ClassVar[float] = 0.25
+    """Between two writes passes so much time at least: of shorter epochs the newest is written. A kill costs no more than that."""
 
     def __init__(
         self,
@@ -150,6 +154,8 @@ class BackupAndRestore(Callback):
         self._save_is_due = self._ended_soundly = False
         self._told: set[str] = set()
         self._writes: list[tuple[Future[None], Content]] = []
+        self._held: Content | None = None
+        self._rests_until = -math.inf
         self._at_validation: tuple[Position, dict[str, Any], int] | None = None
 
     # ---- the names that Keras's has ----------------------------------------------------------------------------------
@@ -387,7 +393,7 @@ class BackupAndRestore(Callback):
         return state, 0 if history is None else len(history.epoch)
 
     def _save(self, position: Position, *, state: dict[str, Any] | None = None, count: int = 0, finished: bool = False) -> None:
-        """Copy everything, and have the copy written. One that still waits to be written gives way to it."""
+        """Copy everything, and have the copy written, now or when the last write is a moment ago."""
         if not self.run.is_main:
             return
         self._settle(wait=False)
@@ -396,13 +402,30 @@ class BackupAndRestore(Callback):
         except OSError as exc:
             self._warn_of(exc)
             return
-        if self._writes and self._writes[-1][0].cancel():
-            self._folder.snapshots.discard(self._writes.pop()[1].folder)
-        self._writes.append((WRITER.submit(partial(self._folder.write, content)), content))
+        self._drop_held()
+        self._held = content
+        now = self.run.clock.monotonic()
         for ticker in self._tickers:
-            ticker.begin_rest(now=self.run.clock.monotonic())
+            ticker.begin_rest(now=now)
+        if now >= self._rests_until:
+            self._write_held()
         if not self.background:
             self._settle()
+
+    def _drop_held(self) -> None:
+        held, self._held = self._held, None
+        if held is not None:
+            self._folder.snapshots.discard(held.folder)
+
+    def _write_held(self) -> None:
+        """Have the copy that is held written. One that still waits for another write gives way to it."""
+        held, self._held = self._held, None
+        if held is None:
+            return
+        if self._writes and self._writes[-1][0].cancel():
+            self._folder.snapshots.discard(self._writes.pop()[1].folder)
+        self._writes.append((WRITER.submit(partial(self._folder.write, held)), held))
+        self._rests_until = self.run.clock.monotonic() + self.rest_seconds
 
     def _copied(self, position: Position, *, state: dict[str, Any] | None, count: int, finished: bool) -> Content:
         own = [outcome for outcome, _ in self._writes]
@@ -457,7 +480,9 @@ class BackupAndRestore(Callback):
             raise CheckpointError(f"{type(self).__name__} cannot back up in {self.backup_dir}: {reason}") from exc
 
     def _settle(self, *, wait: bool = True) -> None:
-        """Wait for what is being written, or look what is done, and say if it failed."""
+        """Have everything written and wait for it, or look what is done, and say if it failed."""
+        if wait:
+            self._write_held()
         while self._writes and (wait or self._writes[0][0].done()):
             outcome, _ = self._writes.pop(0)
             fault = outcome.exception()

@@ -117,7 +117,8 @@ class TrainerAdapter(ABC):
         Training may go on before that is called, and another thread may call it.
 
         Args:
-            path: The final name, whose suffix names the format. Its folder is there.
+            path: The final name, whose suffix names the format. Its folder is there when the copy is put there; who writes
+                before that makes it.
             weights_only: Leave out what only going on needs, as the optimizer's state.
             about: JSON values to store beside the weights, as the epoch and the metric.
             exposed: Whether somebody may look at the path before it is whole. Where it is False, a writer may do without

@@ -149,9 +149,12 @@ class CsvFile:
         try:
             self._write_waiting()
         finally:
-            if self._file is not None:
-                self._file.close()
-                self._file = None
+            self._let_go()
+
+    def _let_go(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
     def _opened(self) -> FileIO:
         self.open()
@@ -185,8 +188,7 @@ class CsvFile:
         other = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
         try:
             self._copy_to(other, columns, rows)
-            self._opened().close()
-            self._file = None
+            self._let_go()
             other.replace(self.path)
         finally:
             other.unlink(missing_ok=True)

@@ -195,10 +195,10 @@ class EventFileWriter:
         try:
             self.flush()
         finally:
-            self._file.close()
-            self._file = None
+            file, self._file = self._file, None
             if self.run is None:
                 self._buffer.clear()
+            file.close()
 
     def _write(self, fields: bytes) -> None:
         if self._file is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from jalon.errors import CheckpointError
 _ARRAY = "$array"
 _ITEMS = "$items"
 _KINDS = "biufc"
+_TYPE = re.compile(rf"[<>|=][{_KINDS}][0-9]{{1,2}}")
 
 
 def encode(data: Any) -> bytes:
@@ -93,7 +95,7 @@ def _put_together(value: Any, arrays: Mapping[str, np.ndarray[Any, Any]]) -> Any
         return value
     if _ARRAY in value:
         name, dtype, shape = value[_ARRAY]
-        if np.dtype(dtype).kind not in _KINDS:
+        if not _TYPE.fullmatch(dtype):
             raise ValueError(f"it holds an array of {dtype}")
         return np.frombuffer(arrays[name].tobytes(), dtype).reshape(shape).copy()
     if _ITEMS in value:

@@ -92,6 +92,7 @@ class Snapshots:
         >>> import tempfile
         >>> snapshots = Snapshots(Path(tempfile.mkdtemp()))
         >>> folder = snapshots.begin()
+        >>> snapshots.make(folder)
         >>> _ = write_file(folder / "notes.txt", b"whole")
         >>> _ = snapshots.commit(folder, {"epoch": 3})
         >>> [snapshot.about for snapshot in snapshots.newest_first()]
@@ -105,7 +106,7 @@ class Snapshots:
         self._discarded: list[Path] = []
 
     def begin(self) -> Path:
-        """Make the folder of the next snapshot, for its files.
+        """Return the folder of the next snapshot, which is not there yet.
 
         Raises:
             OSError: The system refuses.
@@ -114,9 +115,19 @@ class Snapshots:
             self._next = max(self._numbers(all_kinds=True), default=0) + 1
         folder = self._folder(self._next)
         self._next += 1
-        atomic.make_folder(self.root)
-        folder.mkdir()
         return folder
+
+    def make(self, folder: Path) -> None:
+        """Make the folder of a snapshot, for its files, where nobody has.
+
+        Args:
+            folder: What ``begin`` returned.
+
+        Raises:
+            OSError: The system refuses.
+        """
+        atomic.make_folder(self.root)
+        folder.mkdir(exist_ok=True)
 
     def commit(self, folder: Path, about: Mapping[str, Any], *, written: Mapping[str, FileRecord] | None = None) -> Snapshot:
         """Make a folder a snapshot, with the files that are in it, which are on the disk.

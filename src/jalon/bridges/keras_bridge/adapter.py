@@ -99,6 +99,7 @@ class KerasAdapter(PlainAdapter):
 
     def freeze(self, path: Path, *, weights_only: bool, about: Mapping[str, Any], exposed: bool = True) -> Write:
         """Have Keras write beside the final name; what is returned puts the file in its place. No format holds ``about``."""
+        path.parent.mkdir(parents=True, exist_ok=True)
         if not exposed:  # the first of a run, from before Keras has built the optimizer
             saving.build_optimizer(self.model)
         return saving.freeze(self.model, path, weights_only=weights_only)

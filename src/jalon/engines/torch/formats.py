@@ -9,6 +9,7 @@ Reading never runs code from a file.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import itertools
@@ -608,7 +609,7 @@ def _format_of(path: Path) -> _Format:
 def _reason(exc: Exception) -> str:
     if isinstance(exc, FileNotFoundError):
         return "there is no such file"
-    if isinstance(exc, OSError) and exc.errno and exc.strerror == os.strerror(exc.errno):
+    if isinstance(exc, OSError) and exc.errno not in (None, errno.EINVAL) and exc.strerror == os.strerror(exc.errno):
         return f"{exc.strerror}. Check that reading it is permitted and that its disk is there"
     asked = re.search(r"Unsupported (?:global|class|operand).*?GLOBAL (\S+)", str(exc), re.DOTALL)
     if asked:

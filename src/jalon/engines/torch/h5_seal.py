@@ -45,7 +45,7 @@ def is_broken(file: BinaryIO, telltales: Iterable[bytes]) -> bool:
         table = view[start : -_SEAL.size]
         if whole != len(view) or len(table) % _PIECE.size:
             return True
-        return checksum != _checksum(table, _cut_out(view, table))
+        return bool(checksum != _checksum(table, _cut_out(view, table)))
 
 
 def _cut_out(view: mmap.mmap, table: bytes) -> Iterator[bytes]:
@@ -53,7 +53,7 @@ def _cut_out(view: mmap.mmap, table: bytes) -> Iterator[bytes]:
 
 
 def _checksum(table: bytes, pieces: Iterable[bytes]) -> int:
-    checksum = crc32c(table)
+    checksum: int = crc32c(table)
     for piece in pieces:
         checksum = crc32c(piece, checksum)
     return checksum
