@@ -92,7 +92,8 @@ def main() -> None:
             rows = len((again / "training.log").read_text().splitlines()) - 1
     new, gone_on, reading = map(statistics.median, (fresh, resumed, read))
     print(f"{rows:,} epochs of logs: {gone_on * 1e3:.0f} ms to the first batch, {new * 1e3:.0f} ms with nothing behind it,")
-    print(f"{(gone_on - new) * 1e3:.0f} ms more; to read the files takes {reading * 1e3:.0f} ms ({(gone_on - new) / reading:.1f} x)")
+    more = gone_on - new
+    print(f"{more * 1e3:.0f} ms more; to read the files takes {reading * 1e3:.0f} ms ({more / reading:.1f} x)")
 
 
 if __name__ == "__main__":

@@ -105,7 +105,7 @@ class BackupAndRestore(Callback):
     lazy_logs = True
     order = sys.maxsize
     rest_seconds: ClassVar[float] = 0.25
-    """Between two writes passes so much time at least: of shorter epochs the newest is written. A kill costs no more than that."""
+    """Between two writes passes so much time at least; of shorter epochs the newest is written."""
 
     def __init__(
         self,

@@ -65,8 +65,11 @@ class CsvFile:
         Raises:
             OSError: The system refuses.
         """
+        self._opened()
+
+    def _opened(self) -> FileIO:
         if self._file is not None:
-            return
+            return self._file
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._remove_leftovers()
         if self._append:
@@ -80,6 +83,7 @@ class CsvFile:
             file.close()
             raise
         self._append = True  # once begun, it is gone on with
+        return file
 
     def _take(self, file: FileIO) -> None:
         length = file.seek(0, os.SEEK_END)
@@ -155,11 +159,6 @@ class CsvFile:
         file, self._file = self._file, None
         if file is not None:
             file.close()
-
-    def _opened(self) -> FileIO:
-        self.open()
-        assert self._file is not None
-        return self._file
 
     def _writer_to(self, target: Any) -> Any:
         return csv.writer(target, csv.excel, delimiter=self.separator)
