@@ -353,7 +353,10 @@ def test_a_truncated_file_is_refused(tmp_path, suffix, trained):
     whole = path.read_bytes()
     for length in {0, 1, 8, 100, len(whole) // 2, len(whole) - 100, len(whole) - 1}:
         path.write_bytes(whole[:length])
-        with pytest.raises(CheckpointError, match=f"net{suffix} (cannot be read: it is truncated, damaged or of another format|is damaged: its structure)"):
+        with pytest.raises(
+            CheckpointError,
+            match=f"net{suffix} (cannot be read: it is truncated, damaged or of another format|is damaged: its structure)",
+        ):
             read_checkpoint(path)
 
 
