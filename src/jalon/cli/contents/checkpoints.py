@@ -141,7 +141,7 @@ def _note_in_safetensors(path: Path) -> dict[str, str]:
     with open(path, "rb") as file:
         size = int.from_bytes(file.read(8), "little")
         if size <= _MOST_HEADER_BYTES:
-            with suppress(ValueError, KeyError, TypeError, AttributeError):
+            with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 return dict(json.loads(file.read(size))["__metadata__"])
     return {}
 

@@ -11,6 +11,7 @@ from jalon.cli.contents import checkpoints, event_files, hdf5, orbax_saves, snap
 from jalon.cli.contents.apart import read_apart
 from jalon.cli.contents.found import Found
 from jalon.errors import MissingPackage
+from jalon.store.snapshot import MANIFEST
 
 _TEMP = re.compile(r"\.(?P<name>.+)\.tmp-(?P<pid>\d+)-\d+")
 
@@ -60,6 +61,8 @@ def _in_file(path: Path) -> Found | None:
     """Return what a file holds; ``None`` where it is none of those that jalon writes."""
     if not path.is_file():
         return None
+    if path.name == MANIFEST and path.is_symlink():
+        return Found(path, "manifest").damaged("is a link, and no file of its own", "Bring it back from a copy.")
     with open(path, "rb"):  # whether it may be read is the system's answer, not the reader's
         pass
     temp = _TEMP.fullmatch(path.name)

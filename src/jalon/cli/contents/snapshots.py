@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +30,8 @@ def is_snapshot(folder: Path) -> bool:
     if _is_numbered(folder):
         return True
     try:
+        if not stat.S_ISREG(os.lstat(folder / MANIFEST).st_mode):
+            return False
         with open(folder / MANIFEST, "rb") as file:
             return file.read(len(_HEAD)) == _HEAD
     except OSError:
@@ -50,7 +53,7 @@ def is_identity(path: Path) -> bool:
     Args:
         path: The file.
     """
-    return path.name == IDENTITY and path.is_file() and path.with_name(LOCK_NAME).is_file()
+    return path.name == IDENTITY and path.is_file() and not path.is_symlink() and path.with_name(LOCK_NAME).is_file()
 
 
 def look(folder: Path) -> Found:
@@ -109,13 +112,15 @@ def look_identity(path: Path) -> Found:
     try:
         said = json.loads(path.read_bytes())
         found.facts = {"id": said["id"], "fingerprint": dict(said["fingerprint"])}
-    except (ValueError, KeyError, TypeError) as exc:
+    except (ValueError, KeyError, TypeError, RecursionError) as exc:
         found.damaged(f"is damaged ({type(exc).__name__})", _BRING_BACK)
     return found
 
 
 def _history(path: Path, newest: Found | None) -> Found:
     """Return the history up to the snapshot that a resume goes on from; the resume cuts off what follows."""
+    if path.is_symlink():
+        return Found(path, "history").damaged("is a link, and no file of its own", _BRING_BACK)
     counted = {} if newest is None else newest.facts.get("history") or {}
     found = tables.look_history(path, counted.get("bytes"))
     missing = counted.get("rows", 0) - found.facts.get("rows", 0)

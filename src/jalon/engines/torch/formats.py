@@ -402,11 +402,18 @@ def _encode_safetensors(outline: Outline, copy: HostCopy, digest: Digest) -> Chu
 def _read_safetensors(file: BinaryIO) -> Checkpoint:
     data = file.read()
     stored = safetensors.torch.load(data)
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")], object_pairs_hook=_once_each)
     note = header.pop("__metadata__", {})
     if _is_foreign(note):
         return Checkpoint({name: stored[name] for name in header})
     return _put_together(note["jalon"], note["sha256"], stored)
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        raise Refused("is refused: it has two things of one name")
+    return content
 
 
 def _is_foreign(note: Mapping[str, Any]) -> bool:
@@ -553,6 +560,7 @@ def _compact(tensors: Tensors) -> Tensors:
 
 
 def _read_pt(file: BinaryIO) -> Checkpoint:
+    _refuse_compressed(file)
     payload = torch.load(file, map_location="cpu", weights_only=True)
     weights, optimizer, note = _sorted_out(payload)
     if note is None:
@@ -560,6 +568,8 @@ def _read_pt(file: BinaryIO) -> Checkpoint:
         return Checkpoint(weights, optimizer)
     _refuse_newer(note["format"])
     outline, tensors = lay_out(Checkpoint(weights, optimizer, note["about"]))
+    if sum(value.nbytes for value in tensors.values()) > os.fstat(file.fileno()).st_size:
+        raise Refused("is damaged: its tensors are larger than the file")
     copy = as_host_copy(tensors)
     return _put_together(_text_of(outline, copy.layout).decode(), note["sha256"], copy.tensors)
 
@@ -579,6 +589,15 @@ def _refuse_content(payload: Any) -> NoReturn:
     if isinstance(payload, dict):
         what = f"a dict with {', '.join(map(str, list(payload)[:5])) or 'nothing in it'}"
     raise Refused(f"holds {what}, no state dict. Save module.state_dict() there")
+
+
+def _refuse_compressed(file: BinaryIO) -> None:
+    """Refuse an archive that may become larger than the file when it is read; ``torch.save`` compresses nothing."""
+    if zipfile.is_zipfile(file):
+        members = zipfile.ZipFile(file).infolist()
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+            raise Refused("is refused: it is compressed, which torch.save never does")
+    file.seek(0)
 
 
 def _check_zip(file: BinaryIO) -> None:
