@@ -122,6 +122,17 @@ def test_memory_is_used_again_after_a_failed_write():
         assert places(first) == places(second)
 
 
+def test_memory_of_a_copy_that_is_never_written_is_used_again():
+    """A copy that gave way to a newer one leaves its memory to the next."""
+    copies, weights = HostCopies(), {"weight": torch.ones(3)}
+    first = copies.of(weights)
+    place = first._copy.tensors["weight"].data_ptr()
+    del first
+
+    with copies.of(weights) as copy:
+        assert place == copy.tensors["weight"].data_ptr()
+
+
 def test_two_copies_at_a_time_have_their_own_memory():
     """While a copy is needed nobody else gets its memory, whether its block has been entered or not."""
     copies = HostCopies()
@@ -137,7 +148,7 @@ def test_a_copy_is_handed_out_once():
     with copied:
         pass
 
-    with pytest.raises(AttributeError), copied:
+    with pytest.raises(RuntimeError, match="once"), copied:
         pass
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -75,6 +75,26 @@ class HostCopy:
     data: Sequence[memoryview]
 
 
+class _Loan(AbstractContextManager[HostCopy]):
+    """Lends a copy, which is free for the next one when it was used, or when nobody will use it any more."""
+
+    def __init__(self, free: deque[tuple[HostCopy, int]], copy: HostCopy) -> None:
+        self._free = free
+        self._copy: HostCopy | None = copy
+
+    def __enter__(self) -> HostCopy:
+        if self._copy is None:
+            raise RuntimeError("A copy is used once.")
+        return self._copy
+
+    def __exit__(self, *exc_info: object) -> None:
+        copy, self._copy = self._copy, None
+        if copy is not None:
+            self._free.append((copy, 0))
+
+    __del__ = __exit__
+
+
 class HostCopies:
     """Makes copies one after another, in the memory of those that are no longer needed.
 
@@ -102,7 +122,7 @@ class HostCopies:
         copy = self._taken(layout) or _made(layout)
         if tensors:
             torch._foreach_copy_(list(copy.tensors.values()), list(tensors.values()))
-        return self._lent(copy)
+        return _Loan(self._free, copy)
 
     def _taken(self, layout: Layout) -> HostCopy | None:
         for _ in range(len(self._free)):
@@ -115,13 +135,6 @@ class HostCopies:
             if passed_over < _PASSED_OVER_KEPT:
                 self._free.append((copy, passed_over + 1))
         return None
-
-    @contextmanager
-    def _lent(self, copy: HostCopy) -> Iterator[HostCopy]:
-        try:
-            yield copy
-        finally:
-            self._free.append((copy, 0))
 
 
 @torch.inference_mode(mode=False)  # what is made in that mode cannot be written to outside of it
