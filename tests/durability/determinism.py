@@ -181,11 +181,11 @@ def in_child(work: Callable[[], dict[str, str]]) -> dict[str, str] | int:
     return json.loads(told) if status == 0 else status
 
 
-def differences(read_by: str, seed: int, place: Path) -> Iterator[list[Any]]:
+def differences(read_by: str, seed: int, save_freq: int | str, place: Path) -> Iterator[list[Any]]:
     """Yield for each kill how it went, and what is not what it is without a kill."""
     expected = in_child(lambda: train(read_by, seed))
-    for name, save_freq in itertools.product(KILLS, BACKUPS):
-        backup = partial(BackupAndRestore, place / f"{name}-{save_freq}", save_freq, delete_checkpoint=False)
+    for name in KILLS:
+        backup = partial(BackupAndRestore, place / name, save_freq, delete_checkpoint=False)
         status = in_child(lambda: train(read_by, seed, KILLS[name](), backup()))  # noqa: B023
         actual = in_child(lambda: train(read_by, seed + 1, backup()))  # noqa: B023  # as of a program that seeds nothing
         if status != -signal.SIGKILL or not isinstance(actual, dict) or not isinstance(expected, dict):
@@ -195,17 +195,17 @@ def differences(read_by: str, seed: int, place: Path) -> Iterator[list[Any]]:
 
 
 def main(seeds: list[int]) -> None:
-    """Answer each line with what was found for that way of reading."""
+    """Answer each line with what was found for that way of reading, each seed backed up in another rhythm."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a training prints is no answer
     torch.set_num_threads(1)
     BackupAndRestore.rest_seconds = 0.0
-    in_child(lambda: train("arrays", 0))
+    train("arrays", 0)  # so that a child imports nothing
     for line in sys.stdin:
         with tempfile.TemporaryDirectory(dir=memory_folder()) as place:
             found = []
-            for seed in seeds:
-                found += differences(line.strip(), seed, Path(place, str(seed)))
+            for seed, save_freq in zip(seeds, itertools.cycle(BACKUPS), strict=False):
+                found += differences(line.strip(), seed, save_freq, Path(place, str(seed)))
                 shutil.rmtree(Path(place, str(seed)))
         answers.write(json.dumps(found) + "\n")
         answers.flush()

@@ -85,8 +85,8 @@ MUTATIONS = (
         "callbacks/backup_and_restore.py",
         "            self._keep_the_beginning()\n",
         "",
-        "test_kill_at_every_call.py",
-        "test_training",
+        "test_determinism.py",
+        "arrays",
     ),
     Mutation(
         "a run that is begun keeps its name",
@@ -125,8 +125,8 @@ MUTATIONS = (
         "callbacks/backup_and_restore.py",
         '        load_random_state(state["random"])\n',
         "",
-        "test_random_instants.py",
-        "test_random_instants",
+        "test_determinism.py",
+        "arrays",
     ),
     Mutation(
         "a failed write is tried again with the next row",
