@@ -347,9 +347,8 @@ def _attempt(label: str, hook: str, action: Callable[[], object], fault: BaseExc
 
 def _remedy(exc: Exception, written: object) -> str:
     """Return what to do about a file or a folder that could not be written, if it is that."""
-    if not isinstance(exc, OSError):
-        return ""
-    return f" Check that {written or exc.filename or 'the place'} can be written to and has space."
+    place = written or exc.filename if isinstance(exc, OSError) else None
+    return "" if place is None else f" Check that {place} can be written to and has space."
 
 
 def _own(argument: Any) -> Any:
