@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jalon.bridges.keras_bridge.bridged_list import keras
+    from jalon.bridges.lightgbm_bridge.bridge import lightgbm
+    from jalon.bridges.xgboost_bridge.bridge import xgboost
 
-_HOMES = {"keras": "jalon.bridges.keras_bridge.bridged_list"}
+_HOMES = {
+    "keras": "jalon.bridges.keras_bridge.bridged_list",
+    "lightgbm": "jalon.bridges.lightgbm_bridge.bridge",
+    "xgboost": "jalon.bridges.xgboost_bridge.bridge",
+}
 
-__all__ = ["keras"]
+__all__ = ["keras", "lightgbm", "xgboost"]
 
 
 def __getattr__(name: str) -> Any:

@@ -47,6 +47,9 @@ class ProgbarLogger(Callback):
     critical: ClassVar[bool] = False
     lazy_logs: ClassVar[bool] = True
     adds_metrics: ClassVar[bool] = False
+    optional_hooks: ClassVar[frozenset[str]] = frozenset(
+        f"on_{what}" for what in ("train_batch_end", "test_begin", "test_batch_end", "test_end")
+    ) | frozenset(f"on_predict_{what}" for what in ("begin", "batch_end", "end"))
 
     def __init__(self, count_mode: str | None = None, *, clock: Clock = SYSTEM_CLOCK) -> None:
         if count_mode is not None:
@@ -93,6 +96,7 @@ class ProgbarLogger(Callback):
         """Write the epoch's line. A length that was unknown is known from now on."""
         if self.params.get("steps") is None:
             self._steps = self._total = self._seen
+        self._seen = self._seen or self._total or 0  # a loop without batches tells of none
         self._finish(logs)
 
     def on_train_end(self, logs: Logs | None = None) -> None:

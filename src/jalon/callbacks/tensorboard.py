@@ -102,6 +102,7 @@ class TensorBoard(Callback):
     critical = False
     lazy_logs = True
     adds_metrics = False
+    optional_hooks = frozenset({"on_test_end"})
 
     def __init__(
         self,

@@ -46,6 +46,7 @@ class TimeLimit(Callback):
 
     lazy_logs = True
     adds_metrics = False
+    optional_hooks = frozenset({"on_train_batch_end", "on_test_batch_end"})
 
     def __init__(
         self,

@@ -1,0 +1,1 @@
+"""What the bridges to XGBoost and LightGBM share: a round of boosting is an epoch."""
