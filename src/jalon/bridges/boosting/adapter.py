@@ -150,6 +150,10 @@ class BoosterAdapter(TrainerAdapter):
         Raises:
             ArgumentError: A training that went on would end with another model.
         """
+        if self.is_cross_validation:
+            raise ArgumentError(
+                f"BackupAndRestore: {self.library}'s cv trains a booster for each fold and keeps none. Leave it out, or use train."
+            )
         obstacles = self.obstacles()
         if obstacles:
             raise ArgumentError(

@@ -116,8 +116,6 @@ class LightGBMAdapter(BoosterAdapter):
     # ---- going on after an interruption ----------------------------------------------------------------------------------
 
     def obstacles(self) -> list[str]:
-        if self.is_cross_validation:
-            return ["cv keeps no booster"]
         strange = [f"the state of {name} is not kept; use jalon's callback in its place" for name in self._strangers]
         return strange + resuming.obstacles(self.booster)
 

@@ -105,8 +105,10 @@ class XGBoostAdapter(BoosterAdapter):
         self.exchanged()
 
     def _take(self, model: bytearray) -> None:
+        config = self.booster.save_config()
         try:
             self.booster.load_model(model)
+            self.booster.load_config(config)  # a file holds no settings of training, and those of before are gone
         except (xgboost.core.XGBoostError, ValueError) as exc:
             raise CheckpointError(f"XGBoost cannot read the model: {str(exc).strip().splitlines()[-1]}") from exc
 
@@ -117,8 +119,6 @@ class XGBoostAdapter(BoosterAdapter):
     # ---- going on after an interruption ----------------------------------------------------------------------------------
 
     def obstacles(self) -> list[str]:
-        if self.is_cross_validation:
-            return ["cv keeps no booster"]
         config = dict(_leaves(_config(self.booster)))
         found = [f"the state of {name} is not kept; use jalon's callback in its place" for name in self._strangers]
         found += _randomness(config)
