@@ -11,8 +11,8 @@ from jalon.core.logs import scalar
 class TerminateOnNaN(Callback):
     """End training when the loss is NaN or infinite.
 
-    It looks at ``loss`` after every training batch, and at the end of an epoch. To know it the value must be there, so that a GPU is waited for at
-    each batch.
+    It looks at ``loss`` after every training batch, and at an epoch's end where a loop has no batches. To know it the value
+    must be there, so that a GPU is waited for at each batch.
 
     Args:
         raise_error: Raise an error, in place of a stop after which the epoch's end and ``on_train_end`` are reached as

@@ -9,7 +9,7 @@ import jalon
 from jalon.callbacks import History
 
 
-def train(callbacks: list, curve: list[dict[str, float]], folder: Path) -> History:  # noqa: ARG001  # as every loop's
+def train(callbacks: list, curve: list[dict[str, float]], folder: Path) -> History:  # as every loop's
     """Train as many rounds as the curve has epochs, each reporting the curve's metrics, and return the history.
 
     XGBoost tells metrics of the user's with six decimals.

@@ -69,7 +69,7 @@ class BoosterAdapter(TrainerAdapter):
 
     @abstractmethod
     def obstacles(self) -> list[str]:
-        """Return why a training that went on from a file would end with another model, and what to do; nothing if it would not."""
+        """Return why a training that went on from a file would end with another model, and what to do about it."""
 
     @abstractmethod
     def identity(self) -> dict[str, Any]:
@@ -113,7 +113,7 @@ class BoosterAdapter(TrainerAdapter):
 
     def freeze(self, path: Path, *, weights_only: bool, about: Mapping[str, Any], exposed: bool = True) -> Write:
         """Serialise the model now; what is returned writes the bytes. No format holds ``about``."""
-        return partial(atomic.write_bytes, path, [self.model_bytes(path.suffix)], exposed=exposed)
+        return partial(atomic.write_bytes, path, [memoryview(self.model_bytes(path.suffix))], exposed=exposed)
 
     def model_as_array(self) -> Any:
         """Return the model as an array of bytes."""
@@ -152,7 +152,8 @@ class BoosterAdapter(TrainerAdapter):
         """
         if self.is_cross_validation:
             raise ArgumentError(
-                f"BackupAndRestore: {self.library}'s cv trains a booster for each fold and keeps none. Leave it out, or use train."
+                f"BackupAndRestore: {self.library}'s cv trains a booster for each fold and keeps none. "
+                "Leave it out, or use train."
             )
         obstacles = self.obstacles()
         if obstacles:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from jalon.core.trainer import Direction
 
+NAMES_OF_TRAINING = ("train", "training")
+"""What a set is called that is taken for the training set where the library does not tell that it is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
@@ -36,7 +39,8 @@ class MetricNames:
     folds are apart.
 
     Args:
-        training: The training set's name, if it is among the sets.
+        training: The training set's name, if it is known to be among the sets; else a set called ``train`` or ``training``
+            is taken for it.
     """
 
     def __init__(self, training: str | None) -> None:
@@ -61,10 +65,12 @@ class MetricNames:
         return logs[self._names[result.data, result.metric][0]]
 
     def _decide(self, results: Sequence[Result]) -> None:
-        others = [result.data for result in results if result.data != self._training]
+        sets = list(dict.fromkeys(result.data for result in results))
+        training = self._training if self._training in sets else next((name for name in sets if name in NAMES_OF_TRAINING), None)
+        others = [name for name in sets if name != training]
         have_loss = {result.data for result in results if result.metric == "loss"}
         for result in results:
-            prefix = "" if result.data == self._training else "val_" if result.data == others[-1] else f"{result.data}_"
+            prefix = "" if result.data == training else "val_" if result.data == others[-1] else f"{result.data}_"
             names = [prefix + result.metric]
             if result.direction is not None:
                 self.directions[names[0]] = result.direction

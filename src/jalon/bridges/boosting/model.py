@@ -95,10 +95,13 @@ class BoosterModel:
         self._adapter.put_back(self._adapter.read(Path(filepath)))
 
     def __getattr__(self, name: str) -> Any:
+        if name not in _OF_KERAS:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         raise NotReady(
-            f"The model in a training by {self._adapter.library} has no {name!r}. It has stop_training, optimizer.learning_rate, "
-            "get_weights, set_weights, save, save_weights and load_weights, and model.booster is the library's own object."
-        ) if not name.startswith("_") and name in _OF_KERAS else AttributeError(name)
+            f"The model in a training by {self._adapter.library} has no {name!r}. It has stop_training, "
+            "optimizer.learning_rate, get_weights, set_weights, save, save_weights and load_weights, and model.booster is the "
+            "library's own object."
+        )
 
 
 _OF_KERAS = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any
 
 from jalon.bridges.boosting.adapter import BoosterAdapter
 from jalon.bridges.boosting.model import BoosterModel

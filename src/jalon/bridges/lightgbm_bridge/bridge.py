@@ -8,6 +8,7 @@ from typing import Any
 
 from lightgbm.callback import CallbackEnv
 
+from jalon.bridges.boosting.metric_names import NAMES_OF_TRAINING
 from jalon.bridges.lightgbm_bridge.conductor import Conductor
 from jalon.callbacks.history import History
 from jalon.core.callback_list import CallbackList
@@ -81,4 +82,5 @@ class LightGBMBridge:
         before, after = found.get("callbacks_before_iter"), found.get("callbacks_after_iter")
         if not isinstance(before, list) or not isinstance(after, list):
             raise NotReady("This version of LightGBM trains in a way that jalon does not know. Known: lightgbm 4.6 and 4.7.")
-        return before, after, "cvbooster" in found or bool(found.get("reduced_valid_sets"))
+        names = ["valid"] if "cvbooster" in found else found.get("name_valid_sets", [])
+        return before, after, any(name not in NAMES_OF_TRAINING for name in names)

@@ -45,11 +45,10 @@ class Conductor:
     ) -> None:
         self._before, self._after = list(before), list(after)
         self._first = env.begin_iteration
-        is_cv = isinstance(env.model, lightgbm.CVBooster)
         strangers = [type(one).__name__.strip("_") for one in (*self._before, *self._after) if not _has_no_state(one)]
         self._adapter = LightGBMAdapter(
             env.model,
-            names=MetricNames("train" if is_cv else env.model._train_data_name),
+            names=MetricNames(str(env.model._train_data_name) if isinstance(env.model, lightgbm.Booster) else None),
             validates=validates,
             params=env.params,
             strangers=strangers,
@@ -131,4 +130,3 @@ def _has_no_state(callback: Any) -> bool:
 def _result(told: Any) -> Result:
     data, metric, value, more_is_better, *rest = told
     return Result(data, metric, float(value), "max" if more_is_better else "min", rest[0] if rest else None)
-

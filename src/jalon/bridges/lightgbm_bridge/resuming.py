@@ -36,14 +36,15 @@ def obstacles(booster: lightgbm.Booster) -> list[str]:
     """Return why a training that went on from a file would end with another model, and what to do."""
     own = settings(booster)
     found = _randomness(own)
-    found += [f"{name}={own[name]!r} keeps more than its trees; only {plain!r} can be gone on with" for name, plain in _PLAIN.items() if own.get(name, plain) != plain]
+    kept = {name: own[name] for name, plain in _PLAIN.items() if own.get(name, plain) != plain}
+    found += [f"{name}={value} keeps more than its trees; leave it at {_PLAIN[name]}" for name, value in kept.items()]
     if own.get("objective") == "rank_xendcg":
         found.append("the objective rank_xendcg draws random numbers; use lambdarank")
     if own["deterministic"] != "1" or "1" not in (own["force_row_wise"], own["force_col_wise"]):
         found.append("its sums may come in another order at another start; pass deterministic=True and force_row_wise=True")
     datasets = [booster.train_set, *booster.valid_sets]
     if any(data.data is None for data in datasets):
-        found.append("the scores so far have to be computed from the data, which are gone; make each Dataset with free_raw_data=False")
+        found.append("the scores so far are computed from the data, which are gone; make each Dataset with free_raw_data=False")
     if any(data.get_init_score() is not None for data in datasets):
         found.append("the training begins from scores of its own, by init_score or init_model; begin without")
     return found
@@ -57,7 +58,8 @@ def _randomness(own: dict[str, str]) -> list[str]:
     if not drawing:
         return []
     shown = ", ".join(f"{name}={own[name]}" for name in drawing)
-    return [f"it draws random numbers ({shown}), and where LightGBM stands in them can be neither read nor put back; leave that out"]
+    told = f"it draws random numbers ({shown}), and where LightGBM stands in them can be neither read nor put back"
+    return [f"{told}; leave that out"]
 
 
 def identity(booster: lightgbm.Booster) -> dict[str, Any]:

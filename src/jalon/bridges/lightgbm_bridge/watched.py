@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -39,8 +40,7 @@ class WatchedBooster(Booster):
             return super().eval_valid(feval)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        made, (_, *arguments), *rest = super().__reduce_ex__(protocol)
-        return (made, (Booster, *arguments), *rest)
+        return (copyreg._reconstructor, (Booster, object, None), self.__getstate__())  # type: ignore[attr-defined]
 
 
 def watch(booster: Any, rounds: Rounds) -> None:

@@ -71,7 +71,7 @@ class XGBoostBridge(TrainingCallback):  # type: ignore[misc,unused-ignore]
 
 
 def _list_and_call() -> tuple[CallbackContainer, FrameType]:
-    """Return XGBoost's list of callbacks and the frame of ``train`` or ``cv``, which says nowhere else how many rounds there are."""
+    """Return XGBoost's list of callbacks, and the frame of ``train`` or ``cv``, which alone knows how many rounds there are."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_back is not None:
         container = frame.f_locals.get("self")

@@ -9,7 +9,7 @@ from typing import Any
 from xgboost import collective
 from xgboost.callback import CallbackContainer, EvaluationMonitor, LearningRateScheduler, TrainingCallback, TrainingCheckPoint
 
-from jalon.bridges.boosting.metric_names import MetricNames, Result
+from jalon.bridges.boosting.metric_names import NAMES_OF_TRAINING, MetricNames, Result
 from jalon.bridges.boosting.rounds import Rounds
 from jalon.bridges.xgboost_bridge import watched
 from jalon.bridges.xgboost_bridge.adapter import XGBoostAdapter, direction_of
@@ -18,7 +18,6 @@ from jalon.core.callback_list import CallbackList
 from jalon.errors import ArgumentError, NotReady
 
 _WITHOUT_STATE = (EvaluationMonitor, LearningRateScheduler, TrainingCheckPoint)
-_NAMES_OF_TRAINING = ("train", "training")
 _METHODS = ("before_iteration", "after_iteration", "after_training")
 _STOPPED_BY_OTHERS = "a callback of XGBoost's own ended training"
 
@@ -108,15 +107,14 @@ class Conductor:
 
     def _adapter_for(self, model: Any) -> XGBoostAdapter:
         if self._container.is_cv:
-            return XGBoostAdapter(model, names=MetricNames("train"))
+            return XGBoostAdapter(model, names=MetricNames(None))
         evals, dtrain = self._asked.get("evals") or [], self._asked["dtrain"]
         names = [name for _, name in evals]
         training = next((name for data, name in evals if data is dtrain), None)
-        training = training or next((name for name in names if name in _NAMES_OF_TRAINING), None)
         return XGBoostAdapter(
             model,
             names=MetricNames(training),
-            validates=any(name != training for name in names),
+            validates=any(data is not dtrain and name not in NAMES_OF_TRAINING for data, name in evals),
             data={"rows": dtrain.num_row(), "columns": dtrain.num_col(), "evaluated sets": names},
             strangers=[type(one).__name__ for one in self._container.callbacks if not self._is_known(one)],
         )
