@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from jalon.core.trainer import Direction
 
@@ -11,8 +11,7 @@ NAMES_OF_TRAINING = ("train", "training")
 """What a set is called that is taken for the training set where the library does not tell that it is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """Is one metric of one set of data, after a round.
 
     Args:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import Any
 
 from jalon.bridges.boosting.adapter import BoosterAdapter
 from jalon.bridges.boosting.model import BoosterModel
@@ -46,18 +47,14 @@ class Rounds:
         self._list = callbacks if known is not None else CallbackList([*callbacks, self.history])
         self._adapter = adapter
         self._loop = loop
+        self._hearing = Hearing(self.fail)
         self._stack = ExitStack()
         self._is_open = False
         self._logs: dict[str, float] = {}
 
-    @contextmanager
-    def hearing(self) -> Iterator[None]:
-        """Tell every callback of an exception that leaves the block, and close it."""
-        try:
-            yield
-        except BaseException as exc:
-            self.fail(exc)
-            raise
+    def hearing(self) -> Hearing:
+        """Return a block: of an exception that leaves it every callback is told, and closed."""
+        return self._hearing
 
     def at_end(self, action: Callable[[], object]) -> None:
         """Have something done when everything is closed, whatever ends the training. Before ``begin``."""
@@ -124,3 +121,23 @@ class Rounds:
             self._is_open = False
             self.run.phase = "idle"
             self._stack.__exit__(type(exc), exc, exc.__traceback__)
+
+
+class Hearing:
+    """Is a block of which somebody hears the exception that leaves it; one that is passed several times a round.
+
+    Args:
+        hear: Takes the exception.
+    """
+
+    __slots__ = ("_hear",)
+
+    def __init__(self, hear: Callable[[BaseException], None]) -> None:
+        self._hear = hear
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, exc: BaseException | None, traceback: Any) -> None:
+        if exc is not None:
+            self._hear(exc)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ _DRAWS_WHERE_NOT_1 = ("subsample", "colsample_bytree", "colsample_bylevel", "col
 _DRAWS_WHERE_NOT_0 = ("rate_drop", "one_drop")
 
 
+@cache
 def direction_of(metric: str) -> Direction | None:
     """Return whether less or more of a metric of XGBoost's own is better, as in ``ndcg@5-``; ``None`` for one of the user's."""
     name = metric.partition("@")[0].rstrip("-")
@@ -56,6 +58,9 @@ class XGBoostAdapter(BoosterAdapter):
         super().__init__(booster, names=names, validates=validates)
         self._data = {} if data is None else data
         self._strangers = strangers
+        self.hears_of_settings = False
+        """Whether ``settings_changed`` is called, so that the rate need not be read each time."""
+        self._rate: float | None = None
         self._rate_set: float | None = None
         self._only_grows: bool | None = None
 
@@ -81,19 +86,29 @@ class XGBoostAdapter(BoosterAdapter):
     # ---- the learning rate -----------------------------------------------------------------------------------------------
 
     def learning_rates(self) -> list[float]:
+        if self._rate is None or not self.hears_of_settings:
+            self._rate = self._read_rate()
+        return [] if self._rate is None else [self._rate]
+
+    def _read_rate(self) -> float | None:
         booster = self.booster.cvfolds[0].bst if self.is_cross_validation else self.booster
-        told = next((value for name, value in _leaves(_config(booster)) if name.endswith(".eta")), None)
+        settings = {name.rpartition(".")[2]: value for name, value in _leaves(_config(booster))}
+        told = settings.get("eta", settings.get("learning_rate"))
         if told is None:
-            told = next((value for name, value in _leaves(_config(booster)) if name.endswith(".learning_rate")), None)
-        if told is None:
-            return []
+            return None
         held = np.float32(told)
         # XGBoost holds the rate in single precision; what was set is told as it was given.
-        return [self._rate_set if self._rate_set is not None and np.float32(self._rate_set) == held else float(str(held))]
+        return self._rate_set if self._rate_set is not None and np.float32(self._rate_set) == held else float(str(held))
 
     def set_learning_rates(self, rates: Sequence[float]) -> None:
-        self._rate_set = float(rates[0])
-        self.booster.set_param({"eta": self._rate_set})
+        rate = float(rates[0])
+        if [rate] != self.learning_rates():
+            self.booster.set_param({"eta": rate})
+            self._rate = self._rate_set = rate
+
+    def settings_changed(self) -> None:
+        """Take note that somebody set a parameter, which may be the rate."""
+        self._rate = None
 
     # ---- the model as bytes ------------------------------------------------------------------------------------------------
 
@@ -108,6 +123,7 @@ class XGBoostAdapter(BoosterAdapter):
         config = self.booster.save_config()
         try:
             self.booster.load_model(model)
+            self.settings_changed()
             self.booster.load_config(config)  # a file holds no settings of training, and those of before are gone
         except (xgboost.core.XGBoostError, ValueError) as exc:
             raise CheckpointError(f"XGBoost cannot read the model: {str(exc).strip().splitlines()[-1]}") from exc

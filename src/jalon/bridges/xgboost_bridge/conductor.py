@@ -76,7 +76,8 @@ class Conductor:
                 rounds.run.stop(_STOPPED_BY_OTHERS)
             results = list(_results(self._container.history))
             logs = adapter.names.logs(results)
-            self._recall(results, rounds, adapter)
+            if rounds.run.resumed:
+                self._recall(results, rounds, adapter)
         rounds.end_round(epoch, logs)
         if rounds.run.stop_requested and adapter.is_cross_validation:
             rounds.end()  # cv looks at once how many rounds it has to tell of

@@ -27,6 +27,11 @@ class WatchedBooster(Booster):
         with rounds.hearing():
             super().update(dtrain, rounds.run.initial_epoch + iteration, fobj)
 
+    def set_param(self, params: Any, value: Any = None) -> None:
+        """Set parameters, and let it be known."""
+        super().set_param(params, value)
+        _WATCHED[self].run.trainer.settings_changed()  # type: ignore[attr-defined]
+
     def __reduce_ex__(self, protocol: Any) -> Any:
         return (copyreg._reconstructor, (Booster, object, None), self.__getstate__())  # type: ignore[attr-defined]
 
@@ -36,6 +41,7 @@ def watch(booster: Any, rounds: Rounds) -> None:
     if isinstance(booster, Booster):
         _WATCHED[booster] = rounds
         booster.__class__ = WatchedBooster
+        rounds.run.trainer.hears_of_settings = True  # type: ignore[attr-defined]
         rounds.at_end(lambda: _leave_alone(booster))
     else:
         booster.update = _heard(booster.update, rounds)
@@ -43,7 +49,8 @@ def watch(booster: Any, rounds: Rounds) -> None:
 
 
 def _leave_alone(booster: Booster) -> None:
-    del _WATCHED[booster]
+    rounds = _WATCHED.pop(booster)
+    rounds.run.trainer.hears_of_settings = False  # type: ignore[attr-defined]
     booster.__class__ = Booster
 
 
