@@ -161,3 +161,8 @@ LIBRARIES = [library for library in (XGBoost, LightGBM) if find_spec(library.__n
 @pytest.fixture(params=LIBRARIES, ids=lambda library: library.name)
 def library(request):
     return request.param()
+
+
+@pytest.fixture
+def libraries():
+    return {library.name: library() for library in LIBRARIES}

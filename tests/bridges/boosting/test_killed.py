@@ -13,10 +13,10 @@ import pytest
 PROGRAM = Path(__file__).with_name("training.py")
 
 
-def start(library, kind, folder, kill_at):
-    command = [sys.executable, PROGRAM, library, kind, folder, str(kill_at)]
+def start(library, kind, folder, kill_at, signum=signal.SIGKILL):
+    command = [sys.executable, PROGRAM, library, kind, folder, str(kill_at), signum.name]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "2"}, check=False)
-    assert done.returncode in (0, -signal.SIGKILL), done.stderr
+    assert done.returncode in (0, -signal.SIGKILL, 143), done.stderr
     return done
 
 
@@ -53,6 +53,18 @@ def test_killed(library, kind, kill_at, reference, tmp_path):
     assert -signal.SIGKILL == killed.returncode
     assert "Going on with epoch" in again.stdout
     assert reference(library, kind) == result(again)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("library", ["xgboost", "lightgbm"])
+def test_preempted(library, reference, tmp_path):
+    """Asked to end by SIGTERM, it ends its round, backs up and leaves, and goes on with the next round."""
+    left = start(library, "binary", tmp_path, 8, signal.SIGTERM)
+    again = start(library, "binary", tmp_path, 8, signal.SIGTERM)
+
+    assert 143 == left.returncode
+    assert "Going on with epoch 10" in again.stdout
+    assert reference(library, "binary") == result(again)
 
 
 @pytest.mark.slow

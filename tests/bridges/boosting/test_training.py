@@ -15,7 +15,7 @@ from jalon.callbacks import (
     TensorBoard,
     TerminateOnNaN,
 )
-from jalon.errors import ArgumentError, CheckpointError, HookNotReached, MissingMetric, NotReady
+from jalon.errors import ArgumentError, CheckpointError, CheckpointMismatch, HookNotReached, MissingMetric, NotReady
 
 
 class Notes(Callback):
@@ -398,3 +398,33 @@ class TestBackup:
         assert library.trees(library.train([], 5, **exact)) == library.trees(again)
         assert "round 3" == notes.told[1]
         assert 5 == len(library.bridge.history.epoch)
+
+    @pytest.mark.parametrize(
+        ("name", "settings", "told"),
+        [
+            ("XGBoost", {"subsample": 0.5}, r"random numbers \(subsample=0\.5\)"),
+            ("XGBoost", {"colsample_bytree": 0.5, "seed_per_iteration": True}, "random numbers"),
+            ("XGBoost", {"booster": "dart", "rate_drop": 0.5}, "pass seed_per_iteration=True"),
+            ("XGBoost", {"booster": "gblinear"}, "pass updater='coord_descent'"),
+            ("LightGBM", {"deterministic": False}, "pass deterministic=True"),
+            ("LightGBM", {"bagging_fraction": 0.5, "bagging_freq": 1}, r"random numbers \(bagging_fraction=0\.5\)"),
+            ("LightGBM", {"feature_fraction": 0.5}, "random numbers"),
+            ("LightGBM", {"boosting": "dart"}, "leave it at gbdt"),
+            ("LightGBM", {"cegb_penalty_feature_coupled": [1.0] * 30}, "leave it at none"),
+        ],
+    )
+    def test_inexact(self, name, settings, told, libraries, tmp_path):
+        """A training that would end with another model is refused at the start, with what to change."""
+        library = libraries.get(name)
+        if library is None:
+            pytest.skip(f"{name} is not installed")
+        exact = {"deterministic": True, "force_row_wise": True} if name == "LightGBM" else {}
+        with pytest.raises(ArgumentError, match=told):
+            library.train(BackupAndRestore(tmp_path), 1, **exact | settings)
+
+    def test_another_training(self, library, tmp_path):
+        """A training with other settings is refused, and what differs is named."""
+        exact = {"deterministic": True, "force_row_wise": True} if library.name == "LightGBM" else {}
+        library.train(BackupAndRestore(tmp_path, delete_checkpoint=False), 1, **exact)
+        with pytest.raises(CheckpointMismatch, match=r"max_depth was .*, is 2"):
+            library.train(BackupAndRestore(tmp_path), 2, max_depth=2, **exact)

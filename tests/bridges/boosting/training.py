@@ -1,4 +1,4 @@
-"""A training by boosting that is killed by SIGKILL, as a program: ``python training.py library folder kill_at``."""
+"""A training by boosting that a signal ends, as a program: ``python training.py library kind folder kill_at signal``."""
 
 import hashlib
 import json
@@ -15,19 +15,19 @@ from jalon.callbacks import BackupAndRestore, Callback, CSVLogger, EarlyStopping
 
 
 class Kill(Callback):
-    """Kill the process as a round begins."""
+    """Send the process a signal as a round begins."""
 
-    def __init__(self, at):
-        self.at = at
+    def __init__(self, at, signum):
+        self.at, self.signum = at, signum
 
     def on_epoch_begin(self, epoch, logs=None):
         if epoch == self.at and not self.run.resumed:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), self.signum)
 
 
 def callbacks(folder, suffix, kill_at):
     return [
-        Kill(kill_at),
+        Kill(*kill_at),
         EarlyStopping(patience=4, min_delta=0.002, restore_best_weights=True),
         ReduceLROnPlateau(patience=2, factor=0.5, min_delta=0.002),
         ModelCheckpoint(folder / f"{{epoch:02d}}{suffix}", save_best_only=True, keep_best=2),
@@ -84,12 +84,12 @@ def by_lightgbm(kind, data, folder, kill_at):
 
 
 if __name__ == "__main__":
-    library, kind, place, kill_at = sys.argv[1:]
+    library, kind, place, kill_at, name = sys.argv[1:]
     folder = Path(place)
     load = load_digits if kind == "multiclass" else load_breast_cancer
     data = train_test_split(*load(return_X_y=True), random_state=0)
     by = {"xgboost": by_xgboost, "lightgbm": by_lightgbm}[library]
-    model, history, own = by(kind, data, folder, int(kill_at))
+    model, history, own = by(kind, data, folder, (int(kill_at), signal.Signals[name]))
     files = sorted(path for path in folder.iterdir() if path.is_file())
     result = {
         "model": hashlib.sha256(model).hexdigest(),

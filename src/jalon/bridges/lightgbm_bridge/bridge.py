@@ -81,6 +81,6 @@ class LightGBMBridge:
         found = sys._getframe(2).f_locals
         before, after = found.get("callbacks_before_iter"), found.get("callbacks_after_iter")
         if not isinstance(before, list) or not isinstance(after, list):
-            raise NotReady("This version of LightGBM trains in a way that jalon does not know. Known: lightgbm 4.6 and 4.7.")
+            raise NotReady("This version of LightGBM trains in a way that jalon does not know. Known is lightgbm 4.7.")
         names = ["valid"] if "cvbooster" in found else found.get("name_valid_sets", [])
         return before, after, any(name not in NAMES_OF_TRAINING for name in names)

@@ -20,6 +20,8 @@ _PLAIN = {
     "tree_learner": "serial",
     "device_type": "cpu",
     "lambdarank_position_bias_regularization": "0",
+    "cegb_penalty_feature_lazy": "",
+    "cegb_penalty_feature_coupled": "",
 }
 """Settings under which each round depends on nothing but the scores so far."""
 
@@ -37,7 +39,7 @@ def obstacles(booster: lightgbm.Booster) -> list[str]:
     own = settings(booster)
     found = _randomness(own)
     kept = {name: own[name] for name, plain in _PLAIN.items() if own.get(name, plain) != plain}
-    found += [f"{name}={value} keeps more than its trees; leave it at {_PLAIN[name]}" for name, value in kept.items()]
+    found += [f"{name}={value} keeps more than its trees; leave it at {_PLAIN[name] or 'none'}" for name, value in kept.items()]
     if own.get("objective") == "rank_xendcg":
         found.append("the objective rank_xendcg draws random numbers; use lambdarank")
     if own["deterministic"] != "1" or "1" not in (own["force_row_wise"], own["force_col_wise"]):

@@ -145,7 +145,7 @@ class XGBoostAdapter(BoosterAdapter):
     def identity(self) -> dict[str, Any]:
         """Return what XGBoost was configured with, by its own names, and what the data are like."""
         told = {name.removeprefix("learner."): value for name, value in _leaves(_config(self.booster))}
-        threads = int(told.get("generic_param.nthread", 0)) or len(os.sched_getaffinity(0))
+        threads = int(told.get("generic_param.nthread", 0)) or os.cpu_count()
         return told | {"threads": threads, "rounds before": self.iterations} | self._data
 
 
@@ -166,6 +166,8 @@ def _randomness(config: dict[str, Any]) -> list[str]:
         found.append(f"dart draws the trees that it leaves out ({', '.join(dropping)}); pass seed_per_iteration=True")
     if config["learner.gradient_booster.name"] == "gblinear" and "shotgun" in config.values():
         found.append("gblinear's updater 'shotgun' gives another model at every start; pass updater='coord_descent'")
+    if own.get("feature_selector", ("", ""))[1] in ("random", "shuffle"):
+        found.append("feature_selector draws random numbers; pass feature_selector='cyclic'")
     if own.get("process_type", ("", "default"))[1] != "default":
         found.append("process_type='update' changes trees that are there")
     if own.get("lambdarank_unbiased", ("", "0"))[1] != "0":

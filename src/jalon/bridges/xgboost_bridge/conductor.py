@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from types import FrameType
 from typing import Any
 
@@ -42,9 +42,9 @@ class Conductor:
     def __init__(self, callbacks: CallbackList, bridge: TrainingCallback, container: CallbackContainer, call: FrameType) -> None:
         if "before_iteration" in vars(container):
             raise ArgumentError("callbacks: there are two bridges of jalon's. Give one the callbacks of both, as a list.")
-        self._asked = dict(call.f_locals)
-        if not {"num_boost_round", "dtrain"} <= self._asked.keys():
-            raise NotReady("This version of XGBoost trains in a way that jalon does not know. Known: xgboost 3.0 to 3.2.")
+        if "num_boost_round" not in call.f_locals:
+            raise NotReady("This version of XGBoost trains in a way that jalon does not know. Known is xgboost 3.2.")
+        self._epochs = int(call.f_locals["num_boost_round"])
         self._callbacks = callbacks
         self._bridge = bridge
         self._container: Any = container
@@ -57,7 +57,7 @@ class Conductor:
     # ---- what XGBoost asks -------------------------------------------------------------------------------------------------
 
     def _before_iteration(self, model: Any, epoch: int, dtrain: Any, evals: Any) -> bool:
-        rounds, _ = self._begun(model)
+        rounds, _ = self._begun(model, dtrain, evals)
         epoch += rounds.run.initial_epoch
         if rounds.is_over(epoch):
             return True
@@ -69,7 +69,7 @@ class Conductor:
         return False
 
     def _after_iteration(self, model: Any, epoch: int, dtrain: Any, evals: Any) -> bool:
-        rounds, adapter = self._begun(model)
+        rounds, adapter = self._begun(model, dtrain, evals)
         epoch += rounds.run.initial_epoch
         with rounds.hearing():
             if self._original.after_iteration(self._container, model, epoch, dtrain, evals):
@@ -95,21 +95,20 @@ class Conductor:
 
     # ---- how -----------------------------------------------------------------------------------------------------------------
 
-    def _begun(self, model: Any) -> tuple[Rounds, XGBoostAdapter]:
+    def _begun(self, model: Any, dtrain: Any = None, evals: Any = None) -> tuple[Rounds, XGBoostAdapter]:
         """Return the training, begun if it is not: when all other callbacks have had their say about the model."""
         if self.rounds is None or self._adapter is None:
-            adapter = self._adapter = self._adapter_for(model)
+            adapter = self._adapter = self._adapter_for(model, dtrain, evals or [])
             ranks = {"rank": collective.get_rank(), "world_size": collective.get_world_size()}
-            self.rounds = Rounds(self._callbacks, adapter, loop=SUPPORT, epochs=self._asked["num_boost_round"], **ranks)
+            self.rounds = Rounds(self._callbacks, adapter, loop=SUPPORT, epochs=self._epochs, **ranks)
             self._rounds_before = adapter.iterations
             watched.watch(model, self.rounds)
             self.rounds.begin()
         return self.rounds, self._adapter
 
-    def _adapter_for(self, model: Any) -> XGBoostAdapter:
-        if self._container.is_cv:
+    def _adapter_for(self, model: Any, dtrain: Any, evals: Sequence[tuple[Any, str]]) -> XGBoostAdapter:
+        if self._container.is_cv or dtrain is None:  # it was asked for no round
             return XGBoostAdapter(model, names=MetricNames(None))
-        evals, dtrain = self._asked.get("evals") or [], self._asked["dtrain"]
         names = [name for _, name in evals]
         training = next((name for data, name in evals if data is dtrain), None)
         return XGBoostAdapter(
