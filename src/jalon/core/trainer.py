@@ -200,6 +200,19 @@ class TrainerAdapter(ABC):
         raise NotReady("This loop cannot be saved by Orbax.")
 
 
+def direction_by_name(metric: str) -> Direction | None:
+    """Return whether less or more is better of a metric of which only the name is known, or ``None`` where it says nothing.
+
+    Example:
+        >>> direction_by_name("val_loss"), direction_by_name("accuracy"), direction_by_name("perplexity")
+        ('min', 'max', None)
+    """
+    name = metric.removeprefix("val_")
+    if name == "loss" or name.endswith("_loss"):
+        return "min"
+    return "max" if name in ("acc", "accuracy") else None
+
+
 def adapter_of(model: Any) -> TrainerAdapter:
     """Return the adapter that stands for a model.
 

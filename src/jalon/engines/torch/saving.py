@@ -46,7 +46,7 @@ def freeze(model: Model, path: Path, *, weights_only: bool, about: Mapping[str, 
 
         return program.freeze(model, path, content(model, weights_only=True, about=about).about, exposed=exposed)
     outline, tensors = lay_out(content(model, weights_only=weights_only, about=about))
-    return partial(_write, path, outline, _copies.setdefault(model, HostCopies()).of(tensors), exposed=exposed)
+    return partial(write_copied, path, outline, _copies.setdefault(model, HostCopies()).of(tensors), exposed=exposed)
 
 
 def write(model: Model, path: Path, *, weights_only: bool) -> None:
@@ -63,7 +63,8 @@ def write(model: Model, path: Path, *, weights_only: bool) -> None:
         write_checkpoint(path, content(model, weights_only=weights_only, about={}))
 
 
-def _write(path: Path, outline: Outline, copied: AbstractContextManager[HostCopy], *, exposed: bool) -> None:
+def write_copied(path: Path, outline: Outline, copied: AbstractContextManager[HostCopy], *, exposed: bool) -> None:
+    """Write a copy to a file that is either whole or not there, and let its memory be used again."""
     with copied as copy:
         write_copy(path, outline, copy, exposed=exposed)
 
@@ -78,7 +79,7 @@ def content(model: Model, *, weights_only: bool, about: Mapping[str, Any]) -> Ch
     """
     told = dict(about)
     if model.transforms:
-        told["transforms"] = [_described(transform) for transform in model.transforms]
+        told["transforms"] = [describe_transform(transform) for transform in model.transforms]
     optimizer = None if weights_only or not model.is_compiled else model.optimizer_state()
     return Checkpoint(model.module.state_dict(), optimizer, told)
 
@@ -104,7 +105,7 @@ def read(model: Model, path: Path, *, optimizer: bool | Literal["if there"]) -> 
         raise CheckpointMismatch(
             f"{path} holds an average of the weights. Call model.compile(..., use_ema=True) to go on with it."
         )
-    transforms = _transforms(checkpoint.about.get("transforms", []), model.transforms, path)
+    transforms = read_transforms(checkpoint.about.get("transforms", []), model.transforms, path)
     model.module.load_state_dict(checkpoint.weights)
     if transforms:
         model.transforms = transforms
@@ -143,7 +144,18 @@ def read_program(path: Path) -> nn.Module:
 
 def refuse_other_weights(module: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
     """Refuse weights whose names or shapes are not the module's, and name the differences."""
-    own = module.state_dict()
+    refuse_others(module.state_dict(), weights, path, whose=type(module).__name__)
+
+
+def refuse_others(own: Mapping[str, Any], weights: Mapping[str, Tensor], path: Path, *, whose: str) -> None:
+    """Refuse weights whose names or shapes are not those expected, and name the differences.
+
+    Args:
+        own: The tensors expected.
+        weights: The tensors found.
+        path: Where they were found.
+        whose: What they are expected of.
+    """
     told = [f"missing: {name}" for name in own if name not in weights]
     told += [f"not in the module: {name}" for name in weights if name not in own]
     told += [
@@ -153,7 +165,7 @@ def refuse_other_weights(module: nn.Module, weights: Mapping[str, Tensor], path:
     ]
     if told:
         shown = "; ".join(told[:5]) + (f"; and {len(told) - 5} more" if len(told) > 5 else "")
-        raise CheckpointMismatch(f"{path} belongs to another model than {type(module).__name__}: {shown}.")
+        raise CheckpointMismatch(f"{path} belongs to another model than {whose}: {shown}.")
 
 
 @torch.no_grad()
@@ -173,17 +185,18 @@ def put_weights(module: nn.Module, weights: list[Any]) -> None:
         value.copy_(torch.as_tensor(np.asarray(given)))
 
 
-def _described(transform: Transform) -> dict[str, Any]:
+def describe_transform(transform: Transform) -> dict[str, Any]:
+    """Return a transform's class and state as JSON values."""
     kind = type(transform)
     return {"class": f"{kind.__module__}.{kind.__qualname__}", "state": _jsonable(transform.transform_state())}
 
 
-def _transforms(described: list[dict[str, Any]], given: list[Transform], path: Path) -> list[Transform]:
+def read_transforms(described: list[dict[str, Any]], given: list[Transform], path: Path) -> list[Transform]:
     """Return the transforms that a file speaks of, their state taken back: those given, or jalon's own made anew."""
     unused = list(given)
     made = []
     for one in described:
-        transform = next((each for each in unused if _described(each)["class"] == one["class"]), None)
+        transform = next((each for each in unused if describe_transform(each)["class"] == one["class"]), None)
         if transform is None:
             transform = _make_own(one["class"], path)
         else:
