@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from jalon.core.run import Run
     from jalon.core.trainer import TrainerAdapter
     from jalon.core.transform import Transform
+    from jalon.engines.loop.loop import Loop
     from jalon.engines.torch.model import Model
 
 __version__ = "0.1.0"
@@ -23,6 +24,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Callback": "jalon.core.callback",
     "CallbackList": "jalon.callbacks.callback_list",
+    "Loop": "jalon.engines.loop.loop",
     "Model": "jalon.engines.torch.model",
     "Run": "jalon.core.run",
     "TrainerAdapter": "jalon.core.trainer",
@@ -30,7 +32,7 @@ _HOMES = {
     "every": "jalon.core.cadence",
 }
 
-__all__ = ["Callback", "CallbackList", "Model", "Run", "TrainerAdapter", "Transform", "bridges", "callbacks", "every"]
+__all__ = ["Callback", "CallbackList", "Loop", "Model", "Run", "TrainerAdapter", "Transform", "bridges", "callbacks", "every"]
 
 
 def __getattr__(name: str) -> Any:

@@ -12,6 +12,7 @@
     │   ├── CheckpointMismatch                a whole file that belongs to something else
     │   └── FolderInUse                       a folder that another process writes to
     ├── StateMismatch          (ValueError)   a saved state that does not fit the callbacks
+    ├── LoopLeft               (RuntimeError) a loop written by hand was left, and by what cannot be known
     ├── NotReady               (RuntimeError) something asked for before it exists
     └── MissingPackage         (ImportError)  an optional package that is not installed
 
@@ -127,6 +128,19 @@ class FolderInUse(CheckpointError):
 
 class StateMismatch(JalonError, ValueError):
     """Says that a saved state does not fit the callbacks it is given to."""
+
+
+class LoopLeft(JalonError, RuntimeError):
+    """Stands in ``on_exception`` for an exception in the body of a loop written by hand that Python does not show to the loop.
+
+    Args:
+        how: How it was left, in words.
+    """
+
+    def __init__(self, how: str) -> None:
+        super().__init__(
+            f"The loop was left {how}. Write `with jalon.Loop(...) as loop:` around it to have the exception itself."
+        )
 
 
 class NotReady(JalonError, RuntimeError):

@@ -198,6 +198,8 @@ class ProgbarLogger(Callback):
         display.draw(self._progress(logs))
 
     def _progress(self, logs: Mapping[str, Any] | None) -> Progress:
+        if self._total is None and self._fitting:
+            self._total = self.params.get("steps")  # some loops learn it from the first epoch's data
         total = None if self._total is None else max(self._total, self._seen)
         return Progress(self._title, self._seen, total, self._now() - self._began, self._per_step(), dict(logs or {}))
 

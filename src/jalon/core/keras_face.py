@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,35 +19,36 @@ class KerasFace:
         trained: What is trained; callbacks that know it may use it.
 
     Attributes:
+        run: The training; another one when the same is trained again.
         optimizer: Has ``learning_rate`` and ``iterations``.
     """
 
     def __init__(self, run: Run, trained: Any) -> None:
         self.trained = trained
-        self.optimizer = OptimizerFace(run.trainer)
-        self._run = run
+        self.run = run
+        self.optimizer = OptimizerFace(lambda: self.run.trainer)
 
     def __repr__(self) -> str:
         return f"<KerasFace of {type(self.trained).__name__}>"
 
     def trainer_adapter(self) -> TrainerAdapter:
         """Return what answers callbacks."""
-        return self._run.trainer
+        return self.run.trainer
 
     @property
     def stop_training(self) -> bool:
         """Whether training should end; callbacks may set it."""
-        return self._run.stop_requested
+        return self.run.stop_requested
 
     @stop_training.setter
     def stop_training(self, requested: bool) -> None:
-        self._run.set_stop(bool(requested))
+        self.run.set_stop(bool(requested))
         if requested:
-            self._run.trainer.request_stop()
+            self.run.trainer.request_stop()
 
     def get_weights(self) -> list[Any]:
         """Return a copy of each weight as a numpy array, in order."""
-        return [value.copy() for _, value in self._run.trainer.named_weights()]
+        return [value.copy() for _, value in self.run.trainer.named_weights()]
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Put weights in place, as ``get_weights`` returned them.
@@ -55,10 +56,10 @@ class KerasFace:
         Raises:
             ArgumentError: Another number of weights.
         """
-        names = list(self._run.trainer.snapshot_weights())
+        names = list(self.run.trainer.snapshot_weights())
         if len(names) != len(weights):
             raise ArgumentError(f"set_weights: there are {len(names)} weights. Received: {len(weights)} arrays.")
-        self._run.trainer.restore_weights(dict(zip(names, weights, strict=True)))
+        self.run.trainer.restore_weights(dict(zip(names, weights, strict=True)))
 
     def save(self, filepath: str | Path, overwrite: bool = True) -> None:
         """Write what is trained, to go on from or to use; the suffix names the format."""
@@ -70,31 +71,31 @@ class KerasFace:
 
     def load_weights(self, filepath: str | Path) -> None:
         """Read what ``save_weights`` wrote; from what ``save`` wrote, the optimizer's state too."""
-        self._run.trainer.load(Path(filepath))
+        self.run.trainer.load(Path(filepath))
 
     def _write(self, path: Path, overwrite: bool, *, weights_only: bool) -> None:
-        fault = self._run.trainer.suffix_fault(str(path), weights_only=weights_only)
+        fault = self.run.trainer.suffix_fault(str(path), weights_only=weights_only)
         if fault is not None:
             raise ArgumentError(f"The path {fault}. Received: {str(path)!r}.")
         if path.exists() and not overwrite:
             raise ArgumentError(f"{path} exists. Received: overwrite=False.")
-        self._run.trainer.freeze(path, weights_only=weights_only, about={})()
+        self.run.trainer.freeze(path, weights_only=weights_only, about={})()
 
 
 class OptimizerFace:
     """Gives callbacks the names of Keras's optimizers.
 
     Args:
-        trainer: Knows the rates.
+        trainer: Returns what knows the rates.
     """
 
-    def __init__(self, trainer: TrainerAdapter) -> None:
+    def __init__(self, trainer: Callable[[], TrainerAdapter]) -> None:
         self._trainer = trainer
 
     @property
     def iterations(self) -> int:
         """How many times the weights have been changed."""
-        return self._trainer.iterations
+        return self._trainer().iterations
 
     @property
     def learning_rate(self) -> float:
@@ -103,15 +104,15 @@ class OptimizerFace:
         Raises:
             AttributeError: The loop knows of no rate.
         """
-        rates = self._trainer.learning_rates()
+        rates = self._trainer().learning_rates()
         if not rates:
             raise AttributeError("learning_rate: the loop was given no optimizer that has one.")
         return rates[0]
 
     @learning_rate.setter
     def learning_rate(self, rate: float) -> None:
-        rates = self._trainer.learning_rates()
+        rates = self._trainer().learning_rates()
         first = rates[0] if rates else 0.0
-        self._trainer.set_learning_rates([float(rate) * (one / first) if first else float(rate) for one in rates])
+        self._trainer().set_learning_rates([float(rate) * (one / first) if first else float(rate) for one in rates])
 
     lr = learning_rate

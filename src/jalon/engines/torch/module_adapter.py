@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -142,6 +142,32 @@ class ModuleAdapter(TrainerAdapter):
     def named_weights(self) -> Iterator[tuple[str, Any]]:
         for name, value in self.weights().items():
             yield name.replace(".", "/"), as_host(value)
+
+    # ---- what a loop may do with them ------------------------------------------------------------------------------------
+
+    @contextmanager
+    def telling_of_steps(self, tell: Callable[[], None]) -> Iterator[None]:
+        """Call a function whenever an optimizer is about to step, as long as the block lasts."""
+        handles = [one.register_step_pre_hook(lambda *_: tell()) for one in self.optimizers.values()]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Put the modules into evaluation, without gradients, and leave each part in the mode it was in."""
+        parts = [part for module in self.modules.values() for part in module.modules()]
+        training = [part for part in parts if part.training]
+        for part in training:
+            part.training = False
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            for part in training:
+                part.training = True
 
     # ---- files -------------------------------------------------------------------------------------------------------
 
