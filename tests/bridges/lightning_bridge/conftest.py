@@ -56,6 +56,7 @@ def _module(package: ModuleType, **overrides: Any) -> Any:
             self.log("val_loss", self.loss(batch))
 
         def test_step(self, batch: Any, batch_idx: int) -> None:
+            """Log the loss."""
             self.log("test_loss", self.loss(batch))
 
         def predict_step(self, batch: Any, batch_idx: int) -> Any:

@@ -27,6 +27,8 @@ def test_two_processes_agree_and_one_writes(tmp_path):
     assert ("another process asked for it", "seen enough") == (reason, others_reason)
     assert decided == others_decided
     assert [0.1, 0.1, 0.05] == decided[1]
-    assert ["1.safetensors", "2.safetensors", "3.safetensors", "events", "log.csv"] == sorted(path.name for path in tmp_path.iterdir())
+    assert ["1.safetensors", "2.safetensors", "3.safetensors", "events", "log.csv"] == sorted(
+        path.name for path in tmp_path.iterdir()
+    )
     assert 4 == len((tmp_path / "log.csv").read_text().splitlines())
     assert 1 == len(list((tmp_path / "events" / "train").iterdir()))

@@ -30,9 +30,11 @@ SUPPORT = LoopSupport(
         "on_predict_batch_end": "outputs, what predict_step returned",
         "on_epoch_end": "what the module logged in the epoch, under its names; loss besides: train_loss, else the mean of what "
         "training_step returned",
+        "on_train_end": "what the last epoch reported",
     },
     lacks={
         "Transform": "Put the preparation into the dataset or the module's on_after_batch_transfer.",
+        "SwapEMAWeights": "The trainer keeps no average that it could swap in; it is refused at the start.",
         "BackupAndRestore": (
             "Pass lightning's ModelCheckpoint(dirpath=..., save_last=True) to the Trainer, and fit(..., ckpt_path='last')."
         ),

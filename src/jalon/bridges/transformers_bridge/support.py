@@ -27,11 +27,13 @@ SUPPORT = LoopSupport(
         "on_test_end": "the metrics without eval_, and without those that time the evaluation",
         "on_epoch_end": "loss, the mean over the optimizer steps of the epoch; what trainer.log was given in it; the metrics of "
         "its last evaluation, with val_ for eval_",
+        "on_train_end": "what the last epoch reported",
     },
     lacks={
         "Transform": "Put the preparation into the dataset or the data_collator.",
         "on_test_batch_begin": "Use on_test_batch_end.",
         "on_predict_batch_begin": "Use on_predict_batch_end.",
+        "SwapEMAWeights": "The trainer keeps no average that it could swap in; it is refused at the start.",
         "BackupAndRestore": "Pass save_strategy='epoch' in TrainingArguments, and train(resume_from_checkpoint=True).",
     },
 )
