@@ -10,7 +10,9 @@ import json
 import os
 import signal
 import sys
+import traceback
 import warnings
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -117,8 +119,12 @@ def child(folder: Path, setting: str, at: Any) -> int:
     folder.mkdir(exist_ok=True)
     pid = os.fork()
     if pid == 0:
-        os.chdir(folder)
-        Path("outcome.json").write_text(json.dumps(train(setting, at)))
+        try:
+            os.chdir(folder)
+            Path("outcome.json").write_text(json.dumps(train(setting, at)))
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
@@ -126,6 +132,9 @@ def child(folder: Path, setting: str, at: Any) -> int:
 def main(root: Path, setting: str) -> None:
     """Print the outcome of a training that is not killed, and of those that are."""
     warnings.simplefilter("ignore")
+    (root / "first").mkdir()
+    with chdir(root / "first"):
+        train(setting, None)  # so that a child imports nothing
     outcomes = []
     for number, at in enumerate((None, *KILLS)):
         folder = root / str(number)
