@@ -83,6 +83,11 @@ class XGBoost:
 
         return Fail()
 
+    def scheduling(self, rate):
+        import xgboost
+
+        return xgboost.callback.LearningRateScheduler(rate)
+
     def trees(self, booster):
         return booster.get_dump()
 
@@ -150,6 +155,11 @@ class LightGBM:
             raise ZeroDivisionError
 
         return fail
+
+    def scheduling(self, rate):
+        import lightgbm
+
+        return lightgbm.reset_parameter(learning_rate=rate)
 
     def trees(self, booster):
         return [tree["tree_structure"] for tree in booster.dump_model()["tree_info"]]

@@ -1,4 +1,5 @@
 import pickle
+from contextlib import suppress
 
 import pytest
 
@@ -142,6 +143,14 @@ class TestStop:
         assert library.trees(alone) == library.trees(booster)
         assert library.predict(alone) == library.predict(booster)
 
+    def test_best_weights_at_the_end(self, library, tmp_path):
+        """A callback that comes after it finds the best round's model when training ends."""
+        stopper, path = EarlyStopping(patience=3, restore_best_weights=True), tmp_path / f"model{library.suffix}"
+        library.train([stopper, end := at_the_end(lambda logs: end.model.save(path))])
+        alone = library.train([], stopper.best_epoch + 1)
+
+        assert library.predict(alone) == library.predict(library.read(path))
+
     def test_last_weights(self, library):
         """Without it, the booster has all rounds, and predicts with all of them."""
         booster = library.train(EarlyStopping(patience=3))
@@ -244,6 +253,14 @@ class TestLearningRate:
         assert [0.5, 0.5, 0.05, 0.05] == seen == library.bridge.history.history.get("learning_rate", seen)
         assert library.trees(fast)[:2] == library.trees(booster)[:2]
         assert library.trees(fast)[2] != library.trees(booster)[2] != library.trees(slow)[2]
+
+    def test_set_by_others(self, library):
+        """A rate that a callback of the library's own sets is read too."""
+        seen = []
+        look = LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(look.model.optimizer.learning_rate))
+        library.train(look, 3, others=[library.scheduling(lambda epoch: 0.5**epoch)])
+
+        assert [1.0, 0.5, 0.25] == seen
 
     def test_default(self, library):
         """A rate that nobody gave is the library's own."""
@@ -428,3 +445,23 @@ class TestBackup:
         library.train(BackupAndRestore(tmp_path, delete_checkpoint=False), 1, **exact)
         with pytest.raises(CheckpointMismatch, match=r"max_depth was .*, is 2"):
             library.train(BackupAndRestore(tmp_path), 2, max_depth=2, **exact)
+
+    def test_best_round_before(self, library, tmp_path):
+        """A best round from before the interruption is put back as one from after it is."""
+        exact = {"deterministic": True, "force_row_wise": True} if library.name == "LightGBM" else {}
+        stopper, path = EarlyStopping(patience=3, restore_best_weights=True), tmp_path / f"model{library.suffix}"
+        booster = library.train(stopper, **exact)
+        last = stopper.stopped_epoch
+
+        class PowerCut(Callback):
+            def on_epoch_begin(self, epoch, logs=None):
+                if epoch == last and not self.run.resumed:
+                    raise RuntimeError("power cut")
+
+        for _ in range(2):
+            callbacks = [BackupAndRestore(tmp_path / "backup"), PowerCut(), EarlyStopping(patience=3, restore_best_weights=True)]
+            with suppress(RuntimeError):
+                again = library.train([*callbacks, end := at_the_end(lambda logs: end.model.save(path))], **exact)
+
+        assert library.trees(booster) == library.trees(again)
+        assert library.predict(booster) == library.predict(library.read(path))
