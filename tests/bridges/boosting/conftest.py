@@ -35,12 +35,12 @@ class XGBoost:
             verbose_eval=False,
         )
 
-    def cv(self, callbacks, rounds=ROUNDS):
+    def cv(self, callbacks, rounds=ROUNDS, *, others=()):
         import xgboost
 
         self.bridge = jalon.bridges.xgboost(callbacks)
         params = {"objective": "binary:logistic", "eta": 0.5, "nthread": 1}
-        told = xgboost.cv(params, xgboost.DMatrix(X, Y), rounds, callbacks=[self.bridge], as_pandas=False)
+        told = xgboost.cv(params, xgboost.DMatrix(X, Y), rounds, callbacks=[self.bridge, *others], as_pandas=False)
         return told["test-logloss-mean"]
 
     def classifier(self, callbacks):
@@ -112,12 +112,12 @@ class LightGBM:
         self.bridge = jalon.bridges.lightgbm(callbacks)
         return lightgbm.train(params, train, rounds, valid_sets=[train, valid], feval=metric, callbacks=[*others, self.bridge])
 
-    def cv(self, callbacks, rounds=ROUNDS):
+    def cv(self, callbacks, rounds=ROUNDS, *, others=()):
         import lightgbm
 
         self.bridge = jalon.bridges.lightgbm(callbacks)
         params = {"objective": "binary", "learning_rate": 0.5, "num_threads": 1, "verbosity": -1}
-        told = lightgbm.cv(params, lightgbm.Dataset(X, Y), rounds, callbacks=[self.bridge])
+        told = lightgbm.cv(params, lightgbm.Dataset(X, Y), rounds, callbacks=[*others, self.bridge])
         return told["valid binary_logloss-mean"]
 
     def classifier(self, callbacks):

@@ -365,6 +365,14 @@ class TestCrossValidation:
 
         assert told[0] == told[1] == told[2]
 
+    def test_rate_of_others(self, library):
+        """A rate that a callback of the library's own sets is read."""
+        seen = []
+        look = LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(look.model.optimizer.learning_rate))
+        library.cv(look, 3, others=[library.scheduling(lambda epoch: 0.5**epoch)])
+
+        assert [1.0, 0.5, 0.25] == seen
+
     def test_saves(self, library, tmp_path):
         """To save from it is refused at the start."""
         with pytest.raises(ArgumentError, match="cv trains a booster for each fold and keeps none"):
