@@ -297,10 +297,13 @@ def test_a_resume_does_not_leak_into_the_next_fit(build, data, listed, tmp_path)
             callbacks=jalon.bridges.keras([BackupAndRestore(tmp_path / "backup"), LambdaCallback(on_epoch_begin=fail)]),
             verbose=0,
         )
-    resumed = model.fit(*data, epochs=4, callbacks=jalon.bridges.keras([BackupAndRestore(tmp_path / "backup")]), verbose=0)
+    begun = []
+    told = [BackupAndRestore(tmp_path / "backup"), LambdaCallback(on_epoch_begin=lambda epoch, logs: begun.append(epoch))]
+    resumed = model.fit(*data, epochs=4, callbacks=jalon.bridges.keras(told), verbose=0)
     after = model.fit(*data, epochs=2, verbose=0)
 
-    assert [2, 3] == resumed.epoch
+    assert [2, 3] == begun
+    assert [0, 1, 2, 3] == resumed.epoch
     assert [0, 1] == after.epoch
 
 

@@ -155,10 +155,21 @@ class BackupAndRestore(Callback):
         self._told: set[str] = set()
         self._writes: list[tuple[Future[None], Content]] = []
         self._held: Content | None = None
+        self._reached = Position(0, 0)
         self._rests_until = -math.inf
         self._at_validation: tuple[Position, dict[str, Any], int] | None = None
 
     # ---- the names that Keras's has ----------------------------------------------------------------------------------
+
+    @property
+    def _current_epoch(self) -> int:
+        """The epoch in hand, from 0; at an epoch's end the next."""
+        return self._reached.epoch
+
+    @property
+    def _last_batch_seen(self) -> int:
+        """The last batch of it that is done."""
+        return self._reached.batch - 1
 
     @property
     def _weights_path(self) -> Path:
@@ -322,6 +333,7 @@ class BackupAndRestore(Callback):
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Back up if enough batches have passed, or enough time. One call may stand for several batches."""
+        self._reached = Position(self.run.epoch, batch + 1)
         now = self.run.clock.monotonic()
         due = [ticker.after_steps(ticker.steps_up_to(batch), now=now) for ticker in self._tickers]
         if any(due) and self._is_sound(logs):
@@ -330,6 +342,7 @@ class BackupAndRestore(Callback):
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Back up what the epoch has brought, unless the loop has a better moment for it."""
         self._at_validation = None
+        self._reached = Position(epoch + 1, 0)
         self._save_is_due = self.save_freq == "epoch" and self._is_sound(logs)
         if not self.run.commits_epochs:
             self.run.epoch = epoch

@@ -36,6 +36,7 @@ from jalon.callbacks import (
     SwapEMAWeights,
 )
 from jalon.errors import CheckpointMismatch
+from jalon.store.snapshot import Snapshots
 
 ROWS, BATCH, EPOCHS = 110, 24, 3
 BATCHES = -(-ROWS // BATCH)
@@ -897,6 +898,24 @@ def test_a_run_that_is_left(place, name):
 
     assert {} == found
     assert len(left) > 6
+
+
+def test_left_twice_in_one_validation(place):
+    """What is kept says each time that all batches of the epoch are done."""
+    setup = lambda: program(in_memory())  # noqa: E731
+    expected = start(setup, seed=1)
+    kept = []
+    for _ in range(2):
+        seed_all(1)
+        made = setup()
+        leaves = Cut(VALIDATION, strike=lambda: made.model._run.leave(PowerCut()))  # noqa: B023
+        with pytest.raises(PowerCut):
+            made.model.fit(**made.fit, verbose=0, callbacks=leaves, run_dir=place)
+        newest = next(Snapshots(place / "backup").newest_first())
+        kept.append((newest.about["epoch"], newest.about["batch"]))
+
+    assert [(1, BATCHES)] * 2 == kept
+    assert [] == differences(expected, start(setup, seed=1, run_dir=place))
 
 
 # ---- one run after another -------------------------------------------------------------------------------------------------

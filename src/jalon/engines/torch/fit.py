@@ -110,7 +110,7 @@ class FitLoop:
         run = self.run
         position = None if run.keeper is None else run.keeper.position
         if position is not None and position.batch:
-            run.epoch = position.epoch
+            run.epoch, run.batch = position.epoch, position.batch - 1
             self.callbacks.on_epoch_begin(run.epoch, {})
         run.restore()
         if position is None:
