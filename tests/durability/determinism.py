@@ -16,6 +16,7 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, Tens
 
 import jalon
 from jalon.callbacks import BackupAndRestore, Callback
+from jalon.core.run import Run
 from jalon.engines.torch.demo import digits
 from jalon.store.snapshot import Snapshots
 
@@ -98,6 +100,13 @@ READ_BY: dict[str, Callable[[], dict[str, Any]]] = {
     "generator": lambda: {"x": endless(), "steps_per_epoch": BATCHES},
 }
 
+ITERATED: dict[str, Callable[[], tuple[Any, int | None]]] = {
+    "by hand, list": lambda: (list(islice(endless(), BATCHES)), None),
+    "by hand, loader": lambda: (DataLoader(Noisy(), BATCH, shuffle=True), None),
+    "by hand, generator": lambda: (endless(), BATCHES),
+}
+"""What a loop written by hand iterates over, and how many batches of it in an epoch."""
+
 
 # ---- the training and its kills -----------------------------------------------------------------------------------------------
 
@@ -151,15 +160,40 @@ def train(read_by: str, seed: int, *callbacks: Callback) -> dict[str, str]:
     """Train, and return a digest of each thing that is left."""
     torch.manual_seed(seed), np.random.seed(seed), random.seed(seed)
     net = nn.Sequential(nn.Linear(64, 12), nn.ReLU(), nn.Dropout(0.3), nn.Linear(12, 10))
+    return (by_hand if read_by in ITERATED else by_fit)(net, read_by, list(callbacks))
+
+
+def by_fit(net: nn.Module, read_by: str, callbacks: list[Callback]) -> dict[str, str]:
     model = jalon.Model(net).compile("adam", loss="cross_entropy", metrics=["accuracy"])
     validation = DataLoader(Noisy(), 32)
-    model.fit(**READ_BY[read_by](), epochs=EPOCHS, validation_data=validation, callbacks=list(callbacks), verbose=0)
+    model.fit(**READ_BY[read_by](), epochs=EPOCHS, validation_data=validation, callbacks=callbacks, verbose=0)
+    return digests(net, model.optimizer_state(), model._run)
+
+
+def by_hand(net: nn.Module, read_by: str, callbacks: list[Callback]) -> dict[str, str]:
+    optimizer, (data, steps) = torch.optim.Adam(net.parameters()), ITERATED[read_by]()
+    loop = jalon.Loop(callbacks, model=net, optimizer=optimizer, epochs=EPOCHS, verbose=0)
+    for _ in loop:
+        net.train()
+        for x, y in loop.batches(data, steps):
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(net(x), y)
+            loss.backward()
+            optimizer.step()
+            loop.log(loss=loss)
+        with loop.validation():
+            for x, y in loop.batches(DataLoader(Noisy(), 32)):
+                loop.log(loss=nn.functional.cross_entropy(net(x), y))
+    return digests(net, optimizer.state_dict(), loop.run)
+
+
+def digests(net: nn.Module, optimizer: Any, run: Run) -> dict[str, str]:
     return {
         **{f"weight {name}": digest(value) for name, value in net.state_dict().items()},
-        "optimizer": digest(model.optimizer_state()),
+        "optimizer": digest(optimizer),
         "random numbers": digest([torch.get_rng_state(), random.getstate(), np.random.get_state()]),
-        "history": digest(model._run.history),
-        "steps": str(model._run.step),
+        "history": digest(run.history),
+        "steps": str(run.step),
     }
 
 
@@ -200,7 +234,7 @@ def main(seeds: list[int]) -> None:
     os.dup2(2, 1)  # what a training prints is no answer
     torch.set_num_threads(1)
     BackupAndRestore.rest_seconds = 0.0
-    train("arrays", 0)  # so that a child imports nothing
+    train("arrays", 0), train("by hand, loader", 0)  # so that a child imports nothing
     for line in sys.stdin:
         with tempfile.TemporaryDirectory(dir=memory_folder()) as place:
             found = []

@@ -22,8 +22,9 @@ PLANS = (
     Plan(".pt", backup=3, saves="foreground"),
     Plan(".safetensors", backup="epoch", saves="foreground", by="run_dir"),
     Plan(".h5", backup=5, saves="background"),
+    Plan(".safetensors", backup=3, saves="background", by="loop"),
 )
-"""Every format, in the background and waited for, backed up within epochs and at their ends, by callback and by ``run_dir``."""
+"""Every format, in the background and waited for, backed up within epochs and at their ends, by callback and by ``run_dir``; and a loop written by hand."""
 
 RESTING = Plan(".safetensors", backup="epoch", saves="background", rest=0.02)
 """Backed up as by default, where not every epoch's backup is written; how many are, the time decides."""
@@ -37,6 +38,7 @@ ALL_PLANS = (
         Plan(suffix, "epoch", saves, "run_dir")
         for suffix, saves in product((".safetensors", ".h5", ".pt"), ("background", "foreground"))
     ),
+    *(Plan(".safetensors", backup, saves, "loop") for backup, saves in product((1, 3, "epoch"), ("background", "foreground"))),
 )
 
 

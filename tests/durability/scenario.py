@@ -23,9 +23,11 @@ import torch
 from crc32c import crc32c
 from tensorboard.compat.proto.event_pb2 import Event
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import jalon
 from jalon.callbacks import BackupAndRestore, Callback, CSVLogger, EarlyStopping, ModelCheckpoint, ReduceLROnPlateau, TensorBoard
+from jalon.core.run import Run
 from jalon.engines.torch.demo import digits
 from jalon.engines.torch.formats import read_checkpoint
 from jalon.errors import CheckpointError
@@ -46,7 +48,7 @@ class Plan:
         suffix: The format of the best file.
         backup: ``"epoch"``, or a number of batches. With ``run_dir`` it is the epoch.
         saves: In the ``background``, or in the ``foreground``, where each save is waited for.
-        by: Whether the backup is a callback or comes with ``run_dir``.
+        by: Whether the backup is a callback or comes with ``run_dir``; or a loop written by hand with the callback.
         epochs: The number of the epoch before which training ends.
         patience: Of the early stop.
         best_only: Whether the best file is that; otherwise it is every epoch's.
@@ -56,7 +58,7 @@ class Plan:
     suffix: str = ".safetensors"
     backup: Literal["epoch"] | int = 3
     saves: Literal["background", "foreground"] = "background"
-    by: Literal["callback", "run_dir"] = "callback"
+    by: Literal["callback", "run_dir", "loop"] = "callback"
     epochs: int = EPOCHS
     patience: int = 2
     best_only: bool = True
@@ -115,11 +117,16 @@ def data() -> tuple[Any, Any, Any, Any]:
     return all_of_them.x_train[:ROWS], all_of_them.y_train[:ROWS], all_of_them.x_val[:48], all_of_them.y_val[:48]
 
 
-def make_model() -> jalon.Model:
-    """Return the network with its first weights, compiled."""
+def make_network() -> tuple[nn.Module, torch.optim.Optimizer]:
+    """Return the network with its first weights, and what trains it."""
     torch.manual_seed(SEED)
     net = nn.Sequential(nn.Linear(64, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 10))
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.5, momentum=0.9)
+    return net, torch.optim.SGD(net.parameters(), lr=0.5, momentum=0.9)
+
+
+def make_model() -> jalon.Model:
+    """Return the network, compiled."""
+    net, optimizer = make_network()
     return jalon.Model(net).compile(optimizer, loss="cross_entropy", metrics=["accuracy"])
 
 
@@ -133,7 +140,7 @@ def make_callbacks(plan: Plan) -> list[Callback]:
         CSVLogger(root / "training.log"),
         TensorBoard(root / "logs", update_freq=2),
     ]
-    if plan.by == "callback":
+    if plan.by != "run_dir":
         foreground = plan.saves == "foreground"
         listed.append(
             BackupAndRestore(backup_folder(root), save_freq=plan.backup, delete_checkpoint=False, background=not foreground)
@@ -152,24 +159,53 @@ def train(root: Path, plan: Plan, *others: Callback, seen: Seen | None = None) -
         others: Callbacks that come last.
         seen: Remembers the batches; also of a training that is not done.
     """
-    x, y, x_val, y_val = data()
-    model, recovered = make_model(), Recovered()
+    recovered = Recovered()
     seen = Seen() if seen is None else seen
-    resumes: dict[str, Any] = {"run_dir": "run"} if plan.by == "run_dir" else {}
     BackupAndRestore.rest_seconds = plan.rest
     with chdir(root), saving(plan.saves):
-        model.fit(
-            x,
-            y,
-            batch_size=ROWS // BATCHES,
-            epochs=plan.epochs,
-            verbose=0,
-            callbacks=[*make_callbacks(plan), seen, recovered, *others],
-            validation_data=(x_val, y_val),
-            seed=SEED,
-            **resumes,
-        )
-    return {"recovery": recovered.calls, **result(model), "seen": seen.batches}
+        callbacks = [*make_callbacks(plan), seen, recovered, *others]
+        left = by_hand(plan, callbacks) if plan.by == "loop" else by_fit(plan, callbacks)
+    return {"recovery": recovered.calls, **left, "seen": seen.batches}
+
+
+def by_fit(plan: Plan, callbacks: list[Callback]) -> dict[str, Any]:
+    """Train as ``Model.fit`` does, and return what is left in memory."""
+    x, y, x_val, y_val = data()
+    model = make_model()
+    resumes: dict[str, Any] = {"run_dir": "run"} if plan.by == "run_dir" else {}
+    model.fit(
+        x,
+        y,
+        batch_size=ROWS // BATCHES,
+        epochs=plan.epochs,
+        verbose=0,
+        callbacks=callbacks,
+        validation_data=(x_val, y_val),
+        seed=SEED,
+        **resumes,
+    )
+    return result(model)
+
+
+def by_hand(plan: Plan, callbacks: list[Callback]) -> dict[str, Any]:
+    """Train in a loop of one's own, its rows in an order of its own, and return what is left in memory."""
+    x, y, x_val, y_val = map(torch.as_tensor, data())
+    torch.manual_seed(SEED), np.random.seed(SEED), random.seed(SEED)
+    net, optimizer = make_network()
+    train = DataLoader(TensorDataset(x, y), ROWS // BATCHES, shuffle=True)
+    loop = jalon.Loop(callbacks, model=net, optimizer=optimizer, epochs=plan.epochs, verbose=0)
+    for _ in loop:
+        net.train()
+        for rows, labels in loop.batches(train):
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(net(rows), labels)
+            loss.backward()
+            optimizer.step()
+            loop.log(loss=loss)
+        with loop.validation():
+            for rows, labels in loop.batches(DataLoader(TensorDataset(x_val, y_val), 24)):
+                loop.log(loss=nn.functional.cross_entropy(net(rows), labels))
+    return left_behind(net.state_dict(), optimizer.state_dict(), loop.run)
 
 
 @contextmanager
@@ -217,11 +253,15 @@ def acknowledging() -> Iterator[None]:
 
 
 def result(model: jalon.Model) -> dict[str, Any]:
+    """Return what a training by ``fit`` has left in memory."""
+    return left_behind(model.module.state_dict(), model.optimizer_state(), model._run)
+
+
+def left_behind(weights: Any, optimizer: Any, run: Run) -> dict[str, Any]:
     """Return what a training has left in memory."""
-    run = model._run
     return {
-        "weights": digest(model.module.state_dict()),
-        "optimizer": digest(model.optimizer_state()),
+        "weights": digest(weights),
+        "optimizer": digest(optimizer),
         "random": digest([torch.get_rng_state(), random.getstate(), np.random.get_state()]),
         "history": run.history,
         "stop": [run.epoch, run.step, run.stop_reason],

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from determinism import BACKUPS, KILLS, READ_BY
+from determinism import BACKUPS, ITERATED, KILLS, READ_BY
 
 SEEDS = len(BACKUPS)
 
@@ -39,7 +39,7 @@ def found() -> Iterator[Callable[[str], list[Any]]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("read_by", READ_BY)
+@pytest.mark.parametrize("read_by", [*READ_BY, *ITERATED])
 def test_table(found, read_by):
     """SHA-256 of every weight, the optimizer's state, all random numbers and the history are those of a training never killed."""
     cases = found(read_by)

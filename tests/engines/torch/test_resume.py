@@ -509,7 +509,7 @@ def test_batches_that_are_read_again_are_told_of(place, capsys):
     start(setup, seed=1, at=("on_train_batch_begin", 1, 3), backup=BackupAndRestore(place, 1))
     start(setup, seed=2, backup=BackupAndRestore(place, 1))
 
-    assert 1 == capsys.readouterr().out.count("3 batches were read again and left aside")
+    assert 1 == capsys.readouterr().out.count("left aside to get back to where the data stood: 3.")
 
 
 STATEFUL = {

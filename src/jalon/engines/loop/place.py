@@ -66,7 +66,7 @@ class LoopPlace:
             return known[2]
         if known is not None:
             self._replaced.add(key)
-        source = source_of(data, steps)
+        source = source_of(data, steps, (known[2] for known in self._sources.values()))
         self._sources[key] = (data, steps, source)
         awaited = self._awaited.pop(key, None)
         if awaited is not None:
@@ -79,7 +79,7 @@ class LoopPlace:
         _load_random(kept)
         if read_again:
             self.run.say(
-                f"{read_again:,} batches were read again and left aside to get back to where the data stood. "
+                f"Batches read again and left aside to get back to where the data stood: {read_again:,}. "
                 "A loader that keeps its place, as torchdata's StatefulDataLoader, goes there at once."
             )
 

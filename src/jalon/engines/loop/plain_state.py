@@ -82,7 +82,8 @@ def _is_generator(one: Any) -> bool:
 
 
 def _encoded(value: Any, where: str) -> Any:
-    if hasattr(value, "detach"):
+    torch: Any = sys.modules.get("torch")
+    if torch is not None and isinstance(value, torch.Tensor):
         from jalon.engines.torch.structures import as_plain
 
         return {"$": "torch", "value": as_plain(value)}

@@ -46,7 +46,7 @@ def load_loop_state(loop: FitLoop, state: Mapping[str, Any]) -> None:
         read_again += loop.validation.load_state_dict(state["validation"])
     if read_again:
         loop.run.say(
-            f"{read_again:,} batches were read again and left aside to get back to where the data stood. "
+            f"Batches read again and left aside to get back to where the data stood: {read_again:,}. "
             "A loader that keeps its place, as torchdata's StatefulDataLoader, goes there at once."
         )
     loop.trained, loop.logs = state["trained"], dict(state["logs"])
