@@ -24,7 +24,8 @@ PLANS = (
     Plan(".h5", backup=5, saves="background"),
     Plan(".safetensors", backup=3, saves="background", by="loop"),
 )
-"""Every format, in the background and waited for, backed up within epochs and at their ends, by callback and by ``run_dir``; and a loop written by hand."""
+"""Every format, in the background and waited for, backed up within epochs and at their ends, by callback and by ``run_dir``;
+and a loop written by hand."""
 
 RESTING = Plan(".safetensors", backup="epoch", saves="background", rest=0.02)
 """Backed up as by default, where not every epoch's backup is written; how many are, the time decides."""
