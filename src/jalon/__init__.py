@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from jalon.core.trainer import TrainerAdapter
     from jalon.core.transform import Transform
     from jalon.engines.loop.loop import Loop
+    from jalon.engines.loop.tree import Tree
     from jalon.engines.torch.model import Model
 
 __version__ = "0.1.0"
@@ -29,10 +30,23 @@ _HOMES = {
     "Run": "jalon.core.run",
     "TrainerAdapter": "jalon.core.trainer",
     "Transform": "jalon.core.transform",
+    "Tree": "jalon.engines.loop.tree",
     "every": "jalon.core.cadence",
 }
 
-__all__ = ["Callback", "CallbackList", "Loop", "Model", "Run", "TrainerAdapter", "Transform", "bridges", "callbacks", "every"]
+__all__ = [
+    "Callback",
+    "CallbackList",
+    "Loop",
+    "Model",
+    "Run",
+    "TrainerAdapter",
+    "Transform",
+    "Tree",
+    "bridges",
+    "callbacks",
+    "every",
+]
 
 
 def __getattr__(name: str) -> Any:

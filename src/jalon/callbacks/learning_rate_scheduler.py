@@ -48,6 +48,12 @@ class LearningRateScheduler(Callback):
         self.verbose = verbose
         self._epoch: int | None = None
 
+    def check_setup(self) -> None:
+        """Refuse a loop that has no rate to set."""
+        fault = self.trainer.rate_fault()
+        if fault is not None:
+            raise ArgumentError(f"{type(self).__name__}: {fault}")
+
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Start afresh, so that one instance serves several trainings."""
         self._epoch = None

@@ -88,7 +88,10 @@ class ReduceLROnPlateau(MonitorCallback):
         self.cooldown_counter = 0
 
     def check_setup(self) -> None:
-        """Warn where the rate starts so low that it can never be reduced."""
+        """Refuse a loop that has no rate to set, and warn where the rate starts so low that it can never be reduced."""
+        fault = self.trainer.rate_fault()
+        if fault is not None:
+            raise ArgumentError(f"{type(self).__name__}: {fault}")
         start = max(self.trainer.learning_rates(), default=0.0)
         if start > 0 and not self._reducible(start):
             who = type(self).__name__

@@ -98,6 +98,10 @@ class TrainerAdapter(ABC):
     def set_learning_rates(self, rates: Sequence[float]) -> None:
         """Put rates in force, one per parameter group. They hold although a scheduler owns the rate."""
 
+    def rate_fault(self) -> str | None:
+        """Return why no learning rate can be set here, and what to do; ``None`` where one can."""
+        return None
+
     @abstractmethod
     def snapshot_weights(self, into: Snapshot | None = None) -> Snapshot:
         """Return a copy of the weights, into the memory of an earlier copy where one is given."""

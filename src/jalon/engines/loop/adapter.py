@@ -69,6 +69,12 @@ class LoopAdapter(TrainerAdapter):
     def set_learning_rates(self, rates: Sequence[float]) -> None:
         self.host.set_learning_rates(rates)
 
+    def rate_fault(self) -> str | None:
+        fault = self.host.rate_fault()
+        if fault is None and not self.host.learning_rates():
+            return "the loop knows of no learning rate. Pass optimizer= to jalon.Loop."
+        return fault
+
     def reported_rates(self) -> dict[str, float]:
         return self.host.reported_rates()
 

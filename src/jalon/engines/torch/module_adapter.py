@@ -20,6 +20,7 @@ from jalon.engines.torch.formats import Checkpoint, lay_out
 from jalon.engines.torch.host_copy import HostCopies
 from jalon.engines.torch.randomness import load_torch_state, torch_state
 from jalon.engines.torch.structures import as_host, describe
+from jalon.engines.transforms import describe_transform, read_transforms
 from jalon.errors import ArgumentError, CheckpointMismatch
 
 _OF_THIS_MACHINE = ("fused", "foreach", "capturable", "differentiable")
@@ -175,7 +176,7 @@ class ModuleAdapter(TrainerAdapter):
         """Return what there is to save. Its tensors are the modules' own and change with them."""
         told = dict(about)
         if self.transforms:
-            told["transforms"] = [saving.describe_transform(transform) for transform in self.transforms]
+            told["transforms"] = [describe_transform(transform) for transform in self.transforms]
         states = {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()}
         return Checkpoint(self.weights(), None if weights_only or not states else states, told)
 
@@ -198,7 +199,7 @@ class ModuleAdapter(TrainerAdapter):
                 f"{path} holds the state of other optimizers: {', '.join(states)}. Received: {', '.join(self.optimizers)}."
             )
         described = checkpoint.about.get("transforms", [])
-        transforms = saving.read_transforms(described, self.transforms, path)
+        transforms = read_transforms(described, self.transforms, path)
         self.restore_weights(checkpoint.weights)
         if transforms:
             self.transforms = transforms
