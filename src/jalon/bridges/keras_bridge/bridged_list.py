@@ -13,6 +13,7 @@ from jalon.bridges.keras_bridge import resuming
 from jalon.bridges.keras_bridge.adapter import KerasAdapter
 from jalon.bridges.keras_bridge.call import Call, HearsOfFailure, call_under_way, tell_of_failures
 from jalon.bridges.keras_bridge.keras_run import KerasRun
+from jalon.bridges.keras_bridge.support import SUPPORT
 from jalon.callbacks.history import History
 from jalon.callbacks.progbar_logger import ProgbarLogger
 from jalon.core.callback import Logs
@@ -99,6 +100,7 @@ class BridgedList(HearsOfFailure):
         self._session.enter_context(self._list.session())
         self._guarded(self._list.begin, run, model, params)
         if phase == "train":
+            self._guarded(SUPPORT.check, self._list)
             self._guarded(self._list.validate)
             if run.keeper is not None:
                 self._session.enter_context(leaving_on_signals(run))

@@ -12,6 +12,7 @@ from jalon.bridges.keras_bridge.adapter import KerasAdapter
 from jalon.bridges.keras_bridge.bridged_list import BridgedList
 from jalon.bridges.keras_bridge.call import call_under_way, list_that_calls
 from jalon.bridges.keras_bridge.keras_run import KerasRun
+from jalon.bridges.keras_bridge.support import SUPPORT
 from jalon.callbacks.progbar_logger import ProgbarLogger
 from jalon.core.callback import Callback, Logs
 from jalon.core.callback_list import validate
@@ -72,6 +73,7 @@ class Conductor(Callback):
         run.begin(0 if call is None else call.initial_epoch)
         self._fitting = True
         _tell_once()
+        SUPPORT.check(self._members)
         validate(self._members, run.trainer)
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
