@@ -38,6 +38,7 @@ class Recorded(keras.Model):
         return self._told(arguments, validation=False)
 
     def test_step(self, *arguments):
+        """Tell what was recorded of a validation."""
         return self._told(arguments, validation=True)
 
 
