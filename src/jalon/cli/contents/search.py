@@ -11,6 +11,7 @@ from jalon.cli.contents import checkpoints, event_files, hdf5, orbax_saves, snap
 from jalon.cli.contents.apart import read_apart
 from jalon.cli.contents.found import Found
 from jalon.errors import MissingPackage
+from jalon.store.event_records import MARK
 from jalon.store.snapshot import MANIFEST
 
 _TEMP = re.compile(r"\.(?P<name>.+)\.tmp-(?P<pid>\d+)-\d+")
@@ -74,7 +75,7 @@ def _in_file(path: Path) -> Found | None:
         return read_apart(hdf5.look_keras, path)
     if path.suffix in checkpoints.SUFFIXES:
         return checkpoints.look(path)
-    if event_files.MARK in path.name:
+    if f".{MARK}." in path.name:
         return event_files.look(path)
     if path.name == snapshots.HISTORY:
         return tables.look_history(path)
