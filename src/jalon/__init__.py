@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from jalon.engines.loop.loop import Loop
     from jalon.engines.loop.tree import Tree
     from jalon.engines.torch.model import Model
+    from jalon.replay.replaying import replay
 
 __version__ = "0.1.0"
 
@@ -46,11 +47,12 @@ __all__ = [
     "bridges",
     "callbacks",
     "every",
+    "replay",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("bridges", "callbacks"):
+    if name in ("bridges", "callbacks", "replay"):
         return importlib.import_module(f"jalon.{name}")
     if name in _HOMES:
         value = getattr(importlib.import_module(_HOMES[name]), name)
