@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from jalon.engines.loop.loop import Loop
     from jalon.engines.loop.tree import Tree
     from jalon.engines.torch.model import Model
+    from jalon.replay.grid import replay_grid
     from jalon.replay.replaying import replay
 
 __version__ = "0.1.0"
@@ -33,6 +34,7 @@ _HOMES = {
     "Transform": "jalon.core.transform",
     "Tree": "jalon.engines.loop.tree",
     "every": "jalon.core.cadence",
+    "replay_grid": "jalon.replay.grid",
 }
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "callbacks",
     "every",
     "replay",
+    "replay_grid",
 ]
 
 

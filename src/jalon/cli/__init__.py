@@ -10,12 +10,14 @@ from rich.console import Console
 import jalon
 from jalon.cli.demo import demo
 from jalon.cli.inspect import inspect
+from jalon.cli.replay import replay
 from jalon.cli.verify import verify
 from jalon.errors import ArgumentError, JalonError
 
 app = App(name="jalon", help="Training callbacks for any loop.", version=jalon.__version__)
 app.command(demo)
 app.command(inspect)
+app.command(replay)
 app.command(verify)
 
 

@@ -17,7 +17,7 @@ from jalon.replay.result import Change
 START_RATE = 0.001
 """The learning rate of a record that tells none, where none is given."""
 
-_ROUNDED = 1e-5  # event files hold numbers of single precision
+ROUNDED = 1e-5  # event files hold numbers of single precision
 
 
 class RecordAdapter(TrainerAdapter):
@@ -59,7 +59,7 @@ class RecordAdapter(TrainerAdapter):
     def train(self) -> None:
         """Let the weights be those of the epoch in hand."""
         self.weights = self.epoch
-        as_recorded = math.isclose(self._rate, self._recorded.get(self.epoch, math.nan), rel_tol=_ROUNDED)
+        as_recorded = math.isclose(self._rate, self._recorded.get(self.epoch, math.nan), rel_tol=ROUNDED)
         if self.departs_at is None and self.changes and not as_recorded:
             self.departs_at = self.epoch
 

@@ -158,7 +158,7 @@ class Replaying:
             metric: The metric by which to tell what is best.
             mode: Whether less or more of it is better.
         """
-        metric, direction = _objective(self.record, self.callbacks, metric, mode)
+        metric, direction = objective_of(self.record, self.callbacks, metric, mode)
         values = self.record.values(metric) if metric and direction else {}
         there = {epoch: values[epoch] for epoch in (*self.disk.values(), self.trainer.weights) if epoch in values}
         stop = None
@@ -198,8 +198,14 @@ def best_of(values: dict[int, float], direction: Direction | None) -> Reached | 
     return Reached(epoch, values[epoch])
 
 
-def _objective(record: Record, callbacks: Iterable[Any], metric: str | None, mode: Mode) -> tuple[str | None, Direction | None]:
-    """Return the metric by which to compare, and its direction.
+def objective_of(record: Record, callbacks: Iterable[Any], metric: str | None, mode: Mode) -> tuple[str | None, Direction | None]:
+    """Return the metric by which to compare, and its direction; ``None`` where there is none, or nobody says.
+
+    Args:
+        record: The record.
+        callbacks: What is to be replayed; the first that monitors something says by what.
+        metric: The metric, if the user names it.
+        mode: Whether less or more of it is better, if the user says.
 
     Raises:
         ArgumentError: The record does not have it, or nobody says which way is better.

@@ -196,14 +196,14 @@ def duration(seconds: float) -> str:
     return f"{hours:,} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
-def counted(number: int, what: str) -> str:
+def counted(number: int, one: str, several: str | None = None) -> str:
     """Return how many there are of something.
 
     Example:
         >>> counted(1, "epoch"), counted(1200, "epoch")
         ('1 epoch', '1,200 epochs')
     """
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+    return f"{number:,} {one if number == 1 else several or f'{one}s'}"
 
 
 def _in_short(epochs: list[int]) -> str:
