@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -93,13 +94,18 @@ NAN_FIRST = [{"loss": 1.0, "val_loss": math.nan, "val_accuracy": value} for valu
 
 
 @CASES
-@example(rows=NAN_FIRST, some=[({"patience": 2, "restore_best_weights": True}, None, None, False)], metric="val_accuracy")
-@given(
-    rows=rows.map(known), some=st.lists(policies, min_size=1, max_size=6), metric=st.sampled_from(["val_loss", "val_accuracy"])
+@example(
+    rows=NAN_FIRST, some=[({"patience": 2, "restore_best_weights": True}, None, None, False)], metric="val_accuracy", at_end=False
 )
-def test_all_at_once(rows, some, metric):
+@given(
+    rows=rows.map(known),
+    some=st.lists(policies, min_size=1, max_size=6),
+    metric=st.sampled_from(["val_loss", "val_accuracy"]),
+    at_end=st.booleans(),
+)
+def test_all_at_once(rows, some, metric, at_end):
     """Epochs, stops, what is kept, changes of the rate and whether they change the curves are those of each one's replay."""
-    record = read(rows)
+    record = replace(read(rows), rates_at_end=at_end)
     found = outcomes(record, [callbacks_of(policy) for policy in some], metric=metric, direction="min", learning_rate=0.02)
     for place, policy in enumerate(some):
         one = jalon.replay(record, callbacks_of(policy), metric=metric, mode="min", learning_rate=0.02)

@@ -29,7 +29,7 @@ def draw(result: GridResult) -> Figure:
     lost, marked = result.lost.mean(axis=1), result.decisions_only
     for chosen, color, label in ((~marked, "C0", "policies"), (marked, "C2", "decisions only")):
         if chosen.any():
-            axes.scatter(spent[chosen], lost[chosen], s=9, alpha=0.35, color=color, linewidths=0, label=label, rasterized=True)
+            axes.scatter(spent[chosen], lost[chosen], s=9, alpha=0.5, color=color, linewidths=0, label=label, rasterized=True)
     front, choice = result.front(), result.choose()
     axes.plot(spent[front], lost[front], "-o", color="C1", markersize=3, linewidth=1, drawstyle="steps-post", label="front")
     axes.plot(spent[choice], lost[choice], "*", color="C3", markersize=12, label=f"choose {result.policies[choice]}")

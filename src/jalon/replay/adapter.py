@@ -39,7 +39,7 @@ class RecordAdapter(TrainerAdapter):
 
     def __init__(self, record: Record, *, learning_rate: float) -> None:
         self._metrics = frozenset(record.metrics)
-        self._recorded = record.rates
+        self._recorded, self._reported = record.rates, record.reported_rates
         self._rate = next(iter(self._recorded.values()), learning_rate)
         self.epoch = self.weights = -1
         self.changes: list[Change] = []
@@ -59,7 +59,8 @@ class RecordAdapter(TrainerAdapter):
     def train(self) -> None:
         """Let the weights be those of the epoch in hand."""
         self.weights = self.epoch
-        as_recorded = math.isclose(self._rate, self._recorded.get(self.epoch, math.nan), rel_tol=ROUNDED)
+        told = (rates.get(self.epoch, math.nan) for rates in (self._recorded, self._reported))
+        as_recorded = any(math.isclose(self._rate, rate, rel_tol=ROUNDED) for rate in told)
         if self.departs_at is None and self.changes and not as_recorded:
             self.departs_at = self.epoch
 

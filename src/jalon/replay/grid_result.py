@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -71,13 +72,13 @@ class GridResult:
     def lost(self) -> NDArray[np.float64]:
         """The share of each run's improvement, from its first value to its best, that would not have been kept; at most 1."""
         sign = 1.0 if self.direction == "min" else -1.0
-        lost = np.empty_like(self.values)
+        lost = np.zeros_like(self.values)
         for run, record in enumerate(self.records):
             values = record.values(self.metric)
-            first, best = next(iter(values.values())), best_of(values, self.direction)
-            span = sign * (first - best.value) if best is not None else 0.0
-            short = sign * (self.values[:, run] - best.value) if best is not None else np.zeros(len(lost))
-            lost[:, run] = np.minimum(short / span, 1.0) if span > 0 and np.isfinite(span) else np.sign(short)
+            best, first = best_of(values, self.direction), next(filter(math.isfinite, values.values()), math.nan)
+            if best is not None:
+                span, short = sign * (first - best.value), sign * (self.values[:, run] - best.value)
+                lost[:, run] = np.minimum(short / span, 1.0) if 0 < span < math.inf else np.sign(short)
         return np.where(np.isnan(lost), 1.0, lost)
 
     @property

@@ -277,8 +277,8 @@ class _Plateau(_Compared):
 
     def __init__(self, record: Record, callbacks: Sequence[Any], trainer: RecordAdapter) -> None:
         super().__init__(record, callbacks, trainer)
-        recorded = record.rates
-        self._recorded = [recorded.get(epoch.number, math.nan) for epoch in record.epochs]
+        told = (record.rates, record.reported_rates)
+        self._told = [[rates.get(epoch.number, math.nan) for rates in told] for epoch in record.epochs]
         self.patience = _option(callbacks, "patience")
         self.cooldown = _option(callbacks, "cooldown")
         self.factor = _option(callbacks, "factor", otherwise=0.5)
@@ -292,11 +292,10 @@ class _Plateau(_Compared):
         """Begin an epoch: with the recorded rate as long as nobody has set another."""
         if not self.has_any:
             return
-        recorded, changed = self._recorded[at], self.changes > 0
+        (recorded, reported), changed = self._told[at], self.changes > 0
         if not math.isnan(recorded):
             self.rate[~changed] = recorded
-        as_recorded = np.abs(self.rate - recorded) <= ROUNDED * np.maximum(np.abs(self.rate), abs(recorded))
-        self.departs |= changed & runs_on & ~as_recorded
+        self.departs |= changed & runs_on & ~(_is_close(self.rate, recorded) | _is_close(self.rate, reported))
 
     def end(self, at: int, runs_on: Bools) -> None:
         """End an epoch."""
@@ -316,6 +315,12 @@ class _Plateau(_Compared):
             self.rate[fires] = reduced[fires]
             self.cooling[fires] = self.cooldown[fires]
             self.wait[fires] = 0
+
+
+def _is_close(rates: Floats, rate: float) -> Bools:
+    """Return which rates are another's, but for rounding, as ``math.isclose`` does."""
+    close: Bools = np.abs(rates - rate) <= ROUNDED * np.maximum(np.abs(rates), abs(rate))
+    return close
 
 
 class _Saving(_Compared):

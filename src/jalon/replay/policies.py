@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jalon.callbacks
-from jalon.core.callback import Callback
 from jalon.errors import ArgumentError, UnknownName
 
 MOST = 1_000_000
 """How many policies a grid may have."""
+_BASES = ("Callback", "CallbackList", "MonitorCallback")
 _WHO = "jalon replay"
 _HOW = "Write a call, as 'EarlyStopping(monitor=\"val_loss\", patience=5)'; values are literals."
 
@@ -180,10 +180,10 @@ def class_named(name: str) -> type[Any]:
     Raises:
         UnknownName: There is none of this name.
     """
-    known = [one for one in jalon.callbacks.__all__ if one[:1].isupper()]
-    kind = getattr(jalon.callbacks, name) if name in known else None
-    if not isinstance(kind, type) or not issubclass(kind, Callback) or kind is Callback:
+    known = [one for one in jalon.callbacks.__all__ if one not in _BASES]
+    if name not in known:
         raise UnknownName("callback", name, known, where=_WHO)
+    kind: type[Any] = getattr(jalon.callbacks, name)
     return kind
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from jalon.core.logs import scalar
 from jalon.errors import ArgumentError
 
 RATES = ("learning_rate", "lr")
@@ -34,6 +35,8 @@ class Record:
         name: Where it comes from.
         epochs: Its epochs, by number.
         notes: What is to be known of how it was read.
+        rates_at_end: Whether the learning rate that an epoch reports may be the one that its callbacks have set at its end, as
+            in event files: TensorBoard's callback looks at it when its turn comes.
 
     Example:
         >>> record = Record("by hand", (Epoch(0, {"loss": 0.5}), Epoch(1, {"loss": 0.25, "val_loss": 0.5})))
@@ -46,6 +49,7 @@ class Record:
     name: str
     epochs: tuple[Epoch, ...]
     notes: tuple[str, ...] = ()
+    rates_at_end: bool = False
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -61,9 +65,18 @@ class Record:
         return {epoch.number: epoch.logs[metric] for epoch in self.epochs if metric in epoch.logs}
 
     @property
-    def rates(self) -> dict[int, float]:
+    def reported_rates(self) -> dict[int, float]:
         """The learning rate by epoch, as far as it was reported."""
         return next((found for name in RATES if (found := self.values(name))), {})
+
+    @property
+    def rates(self) -> dict[int, float]:
+        """The learning rate that each epoch was trained with, as far as that is known."""
+        reported = self.reported_rates
+        if not self.rates_at_end:
+            return reported
+        before = [next(iter(reported.values()), 0.0), *reported.values()]
+        return dict(zip(reported, before, strict=False))
 
 
 @dataclass(slots=True)
@@ -78,6 +91,7 @@ class Gathered:
     rows: dict[int, dict[str, float]] = field(default_factory=dict)
     seconds: dict[int, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    rates_at_end: bool = False
 
     def add(self, number: int, values: Mapping[str, float], *, seconds: float | None = None) -> None:
         """Add what is said of an epoch to what is known of it.
@@ -111,7 +125,7 @@ class Gathered:
         if not rows:
             raise ArgumentError(f"replay: {self.name} holds no epoch that reports a number. Choose the record of a training.")
         epochs = tuple(Epoch(number, row, self.seconds.get(number)) for number, row in rows.items())
-        return Record(self.name, epochs, tuple(self.notes))
+        return Record(self.name, epochs, tuple(self.notes), self.rates_at_end)
 
 
 def numbers_of(values: Mapping[str, object]) -> dict[str, float]:
@@ -125,9 +139,8 @@ def numbers_of(values: Mapping[str, object]) -> dict[str, float]:
 
 
 def _number(value: object) -> float | None:
-    if isinstance(value, bool) or value is None or not isinstance(value, (int, float, str)):
-        item = getattr(value, "item", None)  # numpy's and others' scalars
-        return _number(item()) if item is not None and getattr(value, "size", 1) == 1 else None
+    if not isinstance(value, str):
+        return scalar(value)
     try:
         return float(value)
     except ValueError:

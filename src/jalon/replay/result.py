@@ -148,9 +148,9 @@ class Replay:
     def _told_files(self) -> Iterator[tuple[str, str]]:
         if not self.saves:
             return
-        epochs = [save.epoch + 1 for save in self.saves]
+        epochs = list(dict.fromkeys(save.epoch + 1 for save in self.saves))
         gone = f", {len(self.deleted):,} of them deleted again" if self.deleted else ""
-        yield "saves", f"{len(epochs):,}{gone}: {_in_short(epochs)}"
+        yield "saves", f"{len(self.saves):,}{gone}: {_in_short(epochs)}"
         shown = sorted(self.disk.items(), key=lambda item: item[1])
         for path, epoch in shown[-_SHOWN:]:
             yield "on disk", f"{path}, of epoch {epoch + 1:,}"

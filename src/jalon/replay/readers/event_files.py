@@ -44,6 +44,7 @@ def read(path: Path) -> Record:
     if any(name.startswith((_EPOCH, f"val_{_EPOCH}")) for name in curves):
         curves = {_without_prefix(name): curve for name, curve in curves.items() if _EPOCH in name[: len(f"val_{_EPOCH}")]}
         _by_step(gathered, curves)
+        gathered.rates_at_end = True
     elif "epoch" in curves:
         _by_epoch(gathered, curves)
     else:
