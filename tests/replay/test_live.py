@@ -87,7 +87,7 @@ def test_another_policy_on_the_same_training(live, tmp_path):
 
 
 def test_a_training_in_keras():
-    """What Keras's fit returns, as a pandas frame, replays to the epoch at which Keras's own EarlyStopping stopped."""
+    """What Keras's fit returns, as it is or as a pandas frame, replays to the stop that Keras's own EarlyStopping made."""
     import keras
     import pandas
 
@@ -100,4 +100,5 @@ def test_a_training_in_keras():
     stopper = keras.callbacks.EarlyStopping(patience=3)
     history = model.fit(x[:40], y[:40], validation_data=(x[40:], y[40:]), epochs=60, verbose=0, callbacks=[stopper])
 
-    assert stopper.stopped_epoch == jalon.replay(pandas.DataFrame(history.history), EarlyStopping(patience=3)).stop.epoch > 0
+    for source in (history, pandas.DataFrame(history.history)):
+        assert stopper.stopped_epoch == jalon.replay(source, EarlyStopping(patience=3)).stop.epoch > 0

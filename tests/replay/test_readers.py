@@ -144,6 +144,18 @@ def test_event_files_of_others(tmp_path):
         read(tmp_path)
 
 
+def test_a_history_that_does_not_say_when():
+    """Of Keras's history with a validation every other epoch, what cannot be placed is left out, and that is said."""
+
+    class KerasHistory:
+        epoch, history = [0, 1, 2, 3], {"loss": [4.0, 3.0, 2.0, 1.0], "val_loss": [5.0, 6.0]}
+
+    record = read(KerasHistory())
+
+    assert {epoch: {"loss": 4.0 - epoch} for epoch in range(4)} == rows(record)
+    assert ("reported in some epochs only, and not said in which: val_loss",) == record.notes
+
+
 def test_in_memory():
     """A list, a history and the frame of a history say the same; in a frame NaN is what was not reported."""
     history = jalon.callbacks.History()

@@ -14,6 +14,7 @@ from jalon.callbacks import (
     EarlyStopping,
     LearningRateScheduler,
     ModelCheckpoint,
+    OrbaxCheckpoint,
     ProgbarLogger,
     ReduceLROnPlateau,
     Standardize,
@@ -70,6 +71,15 @@ def test_files(tmp_path):
     assert 0 == result.cost
     assert [there] == list(tmp_path.iterdir())
     assert "precious" == there.read_text()
+
+
+def test_saves_of_orbax(tmp_path):
+    """A folder of Orbax's keeps the newest of its saves, and nothing is made there."""
+    result = jalon.replay(ROWS, OrbaxCheckpoint(str(tmp_path / "saves"), save_best_only=True, max_to_keep=2))
+
+    assert {tmp_path / "saves" / "2": 2, tmp_path / "saves" / "6": 6} == dict(result.disk)
+    assert [0, 1, 2, 6] == [save.epoch for save in result.saves]
+    assert [] == list(tmp_path.iterdir())
 
 
 def test_all_the_usual_callbacks(tmp_path, monkeypatch):

@@ -22,7 +22,7 @@ _STYLES = {"ends": "bold", "best kept": "bold", MARK: "yellow"}
 
 def replay(
     *files: Path,
-    callback: Annotated[tuple[str, ...], Parameter(name="--callback", negative=())] = (),
+    callback: Annotated[tuple[str, ...], Parameter(name="--callback", negative=(), show_default=False)] = (),
     grid: Annotated[bool, Parameter(negative=())] = False,
     sample: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     seed: int = 0,
@@ -65,6 +65,8 @@ def replay(
         screen.json(_grid_as_json(result)) if as_json else _show_grid(screen, result)
         if plot is not None:
             result.plot(plot)
+            if not as_json:
+                screen.line(f"drawn: {plot}")
         return 0
     found = [
         replayed(file, [family.make() for family in families], metric=metric, mode=mode, learning_rate=learning_rate)

@@ -15,7 +15,8 @@ JOURNAL, STATE, TABLE = "journal.jsonl", "trainer_state.json", "metrics.csv"
 _TABLES = (".csv", ".log", ".tsv", ".txt")
 _KINDS = (
     "Sources are: a run's folder or its journal.jsonl, a file of CSVLogger, an event file or a folder of such, Lightning's "
-    "metrics.csv, trainer_state.json of transformers, a pandas frame, a History, or a list with a dict for each epoch."
+    "metrics.csv, trainer_state.json of transformers, a pandas frame, a History of jalon's or Keras's, or a list with a dict "
+    "for each epoch."
 )
 
 

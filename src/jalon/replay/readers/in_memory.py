@@ -1,9 +1,10 @@
-"""Records in memory: a pandas frame, a ``History``, or a list with a dict for each epoch."""
+"""Records in memory: a pandas frame, a ``History`` of jalon's or Keras's, or a list with a dict for each epoch."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from jalon.errors import ArgumentError
@@ -24,6 +25,8 @@ def read(source: Any, *, kinds: str) -> Record:
         return _frame(source)
     if hasattr(source, "rows_from") and hasattr(source, "epoch"):
         return _rows("a history", source.rows_from(0))
+    if isinstance(getattr(source, "history", None), Mapping) and hasattr(source, "epoch"):
+        return _columns(source.epoch, source.history)
     if isinstance(source, Iterable) and not isinstance(source, (bytes, Mapping)):
         rows = list(source)
         if all(isinstance(row, Mapping) for row in rows):
@@ -36,6 +39,17 @@ def _rows(name: str, rows: Iterable[tuple[Any, Mapping[str, Any]]]) -> Record:
     for number, row in rows:
         gathered.add(int(number), {key: value for key, value in numbers_of(row).items() if key != "epoch"})
     return gathered.record()
+
+
+def _columns(epochs: Sequence[int], history: Mapping[str, Sequence[Any]]) -> Record:
+    """Return the record in Keras's history. A metric with fewer values than epochs does not say which epochs they are of."""
+    whole = {name: values for name, values in history.items() if len(values) == len(epochs)}
+    rows = ({name: values[place] for name, values in whole.items()} for place in range(len(epochs)))
+    record = _rows("a history", zip(epochs, rows, strict=True))
+    short = sorted(history.keys() - whole.keys())
+    return (
+        replace(record, notes=(f"reported in some epochs only, and not said in which: {', '.join(short)}",)) if short else record
+    )
 
 
 def _frame(frame: Any) -> Record:
