@@ -123,6 +123,12 @@ def test_the_recorded_rate():
     assert 5 == jalon.replay(recorded, ReduceLROnPlateau(patience=2, factor=0.1)).departs_at
     assert 3 == jalon.replay(recorded, LearningRateScheduler(lambda epoch, lr: lr if epoch < 3 else lr / 2)).departs_at
     assert () == jalon.replay(recorded, EarlyStopping(patience=2)).changes
+    late = LearningRateScheduler(lambda epoch, lr: lr if epoch < 6 else 0.01)
+    assert (Change(6, 0.05, 0.01),) == jalon.replay(recorded, late).changes
+    constant = [row | {"learning_rate": 0.1} for row in ROWS]
+    assert [0.05, 0.025, 0.0125] == [
+        one.after for one in jalon.replay(constant, ReduceLROnPlateau(patience=1, factor=0.5)).changes
+    ][:3]
 
 
 def test_a_callback_of_ones_own():

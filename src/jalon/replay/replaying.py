@@ -144,7 +144,6 @@ class Replaying:
     def _look_at_disk(self) -> None:
         """Note which files would be there by now."""
         for epoch, path in self.trainer.written[self._looked :]:
-            self.disk.pop(path, None)
             self.disk[path] = epoch
         self._looked = len(self.trainer.written)
         for path in _superfluous(self.callbacks, self.disk):
