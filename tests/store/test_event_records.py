@@ -154,10 +154,10 @@ def test_fields_in_any_order(tmp_path):
     parts = [event_pb2.Event(wall_time=5.0), scalar("loss", 0.5), event_pb2.Event(step=300), event_pb2.Event(step=400)]
     time, summary, first, second = (part.SerializeToString() for part in parts)
     summary = summary[9:]  # without the time that stands before it
-    orders = [(time, summary, first), (time, summary, second), (summary, first, time), (second, summary, time)]
+    orders = [(time, summary, first), (time, summary, second), (summary, first, time), (second, summary, time), (summary, time)]
     path.write_bytes(b"".join(record(b"".join(order)) for order in 2 * orders))
 
-    assert 2 * [300, 400, 300, 400] == [point.step for point in points(path)]
+    assert 2 * [300, 400, 300, 400, 0] == [point.step for point in points(path)]
     assert {("loss", 5.0, 0.5)} == {(point.tag, point.wall_time, point.value) for point in points(path)}
 
 
