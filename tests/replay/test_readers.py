@@ -144,6 +144,16 @@ def test_event_files_of_others(tmp_path):
         read(tmp_path)
 
 
+def test_epochs_that_are_missing():
+    """Of a record that begins later, or has gaps, as Keras's TensorBoard leaves with an update_freq, that is said."""
+    record = read([{"epoch": number, "loss": 1.0} for number in (2, 4, 6)])
+
+    assert (
+        "the record begins with epoch 3",
+        "2 of the epochs from 3 to 7 are not recorded, and not counted",
+    ) == record.notes
+
+
 def test_a_history_that_does_not_say_when():
     """Of Keras's history with a validation every other epoch, what cannot be placed is left out, and that is said."""
 

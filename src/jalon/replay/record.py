@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from jalon.core.logs import scalar
@@ -125,7 +125,17 @@ class Gathered:
         if not rows:
             raise ArgumentError(f"replay: {self.name} holds no epoch that reports a number. Choose the record of a training.")
         epochs = tuple(Epoch(number, row, self.seconds.get(number)) for number, row in rows.items())
-        return Record(self.name, epochs, tuple(self.notes), self.rates_at_end)
+        return Record(self.name, epochs, (*self.notes, *_missing(list(rows))), self.rates_at_end)
+
+
+def _missing(numbers: list[int]) -> Iterator[str]:
+    """Say which epochs are not there: callbacks count those they are told of."""
+    first, last = numbers[0], numbers[-1]
+    if first > 0:
+        yield f"the record begins with epoch {first + 1:,}"
+    missing = last - first + 1 - len(numbers)
+    if missing:
+        yield f"{missing:,} of the epochs from {first + 1:,} to {last + 1:,} are not recorded, and not counted"
 
 
 def numbers_of(values: Mapping[str, object]) -> dict[str, float]:
