@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -50,14 +51,8 @@ def replay(
         plot: With --grid, a file for the picture, its suffix naming the format.
         as_json: Show it as JSON. Epochs are counted from 0 there.
     """
-    if not files:
-        raise ArgumentError("jalon replay: there is no record to replay. Name a file or a folder of a training.")
-    if not callback:
-        raise ArgumentError("jalon replay: there is no callback. Give one, as --callback 'EarlyStopping(patience=5)'.")
-    if not grid and (sample is not None or plot is not None):
-        raise ArgumentError("jalon replay: --sample and --plot are of a grid. Add --grid.")
-    families = [parse(one, choices=grid) for one in callback]
-    screen = Screen()
+    _refuse_half_a_line(files, callback, of_grid=sample is not None or plot is not None, grid=grid)
+    screen, families = Screen(), [parse(one, choices=grid) for one in callback]
     if grid:
         result = replay_grid(
             list(files), families, sample=sample, seed=seed, metric=metric, mode=mode, learning_rate=learning_rate
@@ -65,21 +60,34 @@ def replay(
         screen.json(_grid_as_json(result)) if as_json else _show_grid(screen, result)
         if plot is not None:
             result.plot(plot)
-            if not as_json:
-                screen.line(f"drawn: {plot}")
         return 0
     found = [
         replayed(file, [family.make() for family in families], metric=metric, mode=mode, learning_rate=learning_rate)
         for file in files
     ]
-    if as_json:
-        screen.json([_as_json(one) for one in found])
-        return 0
-    for place, one in enumerate(found):
+    screen.json([_as_json(one) for one in found]) if as_json else _show(screen, found)
+    return 0
+
+
+def _refuse_half_a_line(files: Sequence[Path], callbacks: Sequence[str], *, of_grid: bool, grid: bool) -> None:
+    """Refuse a command line that lacks something.
+
+    Raises:
+        ArgumentError: It does.
+    """
+    if not files:
+        raise ArgumentError("jalon replay: there is no record to replay. Name a file or a folder of a training.")
+    if not callbacks:
+        raise ArgumentError("jalon replay: there is no callback. Give one, as --callback 'EarlyStopping(patience=5)'.")
+    if of_grid and not grid:
+        raise ArgumentError("jalon replay: --sample and --plot are of a grid. Add --grid.")
+
+
+def _show(screen: Screen, results: Sequence[Replay]) -> None:
+    for place, one in enumerate(results):
         if place:
             screen.line()
         screen.rows(list(one.rows()), styles=_STYLES)
-    return 0
 
 
 def _show_grid(screen: Screen, result: GridResult) -> None:

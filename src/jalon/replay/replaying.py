@@ -99,7 +99,8 @@ class Replaying:
         self.clock = _Clock()
         self.run = Run(self.trainer, epochs=record.epochs[-1].number + 1, clock=self.clock, rank=1, world_size=2)
         self.run.epoch = self.run.initial_epoch = record.epochs[0].number
-        self.run.keeps, self.run.keeper, self.run.files = True, _Kept(), _Files(self.trainer)
+        self.files = self.run.files = _Files(self.trainer)
+        self.run.keeps, self.run.keeper = True, _Kept()
         self._play()
 
     def _play(self) -> None:
@@ -146,9 +147,23 @@ class Replaying:
         for epoch, path in self.trainer.written[self._looked :]:
             self.disk[path] = epoch
         self._looked = len(self.trainer.written)
-        for path in _superfluous(self.callbacks, self.disk):
+        for path in self._superfluous():
             del self.disk[path]
             self.deleted.append(path)
+
+    def _superfluous(self) -> list[Path]:
+        """Return the files on the disk that those who wrote them no longer keep."""
+        savers = [callback for callback in self.callbacks if isinstance(callback, ModelCheckpoint)]
+        if all(saver.keep_last is saver.keep_best is None for saver in savers):
+            savers = []
+        kept = {Path(path) for saver in savers for track in saver.state_dict()["tracks"].values() for path, _ in track["saved"]}
+        written = {path for saver in savers for path in self.files.by_writer[saver.name or type(saver).__name__]}
+        gone = [path for path in self.disk if path in written and path not in kept]
+        for callback in self.callbacks:
+            if isinstance(callback, OrbaxCheckpoint) and callback.max_to_keep:
+                own = [path for path in self.disk if path.parent == Path(callback.directory).absolute()]
+                gone += own[: -callback.max_to_keep]
+        return gone
 
     def result(self, metric: str | None = None, mode: Mode = "auto") -> Replay:
         """Return what was done.
@@ -248,30 +263,17 @@ def _unheard(callbacks: Iterable[Any]) -> Iterator[str]:
             yield f"{type(callback).__name__} is not told of what a record does not have: {', '.join(missed)}"
 
 
-def _superfluous(callbacks: Iterable[Any], disk: Iterable[Path]) -> list[Path]:
-    """Return the files on the disk that those who wrote them no longer keep."""
-    savers = [callback for callback in callbacks if isinstance(callback, ModelCheckpoint)]
-    kept = {Path(path) for saver in savers for track in saver.state_dict()["tracks"].values() for path, _ in track["saved"]}
-    written = {path for saver in savers for path in saver.run.files.paths[saver.name or type(saver).__name__]}  # type: ignore[attr-defined]
-    gone = [path for path in disk if path in written and path not in kept]
-    for callback in callbacks:
-        if isinstance(callback, OrbaxCheckpoint) and callback.max_to_keep:
-            own = [path for path in disk if path.parent == Path(callback.directory).absolute()]
-            gone += own[: -callback.max_to_keep]
-    return gone
-
-
 class _Files(dict[str, Path]):
     """Is a run's ``files``, which notes what is put there: a callback that leaves writing to another process says so here."""
 
     def __init__(self, trainer: RecordAdapter) -> None:
         super().__init__()
-        self.paths: dict[str, set[Path]] = defaultdict(set)
+        self.by_writer: dict[str, set[Path]] = defaultdict(set)
         self._trainer = trainer
 
     def __setitem__(self, name: str, path: Path) -> None:
         super().__setitem__(name, path)
-        self.paths[name].add(path)
+        self.by_writer[name].add(path)
         self._trainer.written.append((self._trainer.weights, path))
 
 
