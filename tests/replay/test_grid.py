@@ -71,15 +71,23 @@ def test_more_is_better():
 
 
 def test_rates_give_decisions_only():
-    """Policies that would have changed the rate before an epoch are marked, in the front, in the choice and in the picture."""
-    result = jalon.replay_grid(
-        rows(CURVE), {ReduceLROnPlateau: {"patience": [2, 20]}, EarlyStopping: {"patience": 3, "restore_best_weights": True}}
-    )
+    """Policies that would have changed the rate before an epoch are marked in what is printed."""
+    rates = {ReduceLROnPlateau: {"patience": [2, 3]}, EarlyStopping: {"patience": 4, "restore_best_weights": True}}
+    result = jalon.replay_grid(rows(CURVE), rates)
+
+    assert [True, True] == result.decisions_only.tolist()
+    assert "2 policies decisions only: with another learning rate the curves would be others" in str(result)
+    assert "choose patience=2 (decisions only)" in str(result)
+
+
+def test_of_equals_one_that_leaves_the_rate_alone():
+    """Of policies that come to the same, one that leaves the curves as they were recorded stands for all."""
+    rates = {ReduceLROnPlateau: {"patience": [2, 20]}, EarlyStopping: {"patience": 3, "restore_best_weights": True}}
+    result = jalon.replay_grid(rows(CURVE), rates)
 
     assert [True, False] == result.decisions_only.tolist()
-    assert "1 policy decisions only: with another learning rate the curves would be others" in str(result)
-    assert "choose ReduceLROnPlateau" not in str(result)
-    assert "choose patience=2 (decisions only)" in str(result)
+    assert [1] == result.front()
+    assert 1 == result.choose()
 
 
 def test_curves_that_say_little():

@@ -89,11 +89,11 @@ class GridResult:
     def front(self) -> list[int]:
         """Return the policies than which none keeps more in as few epochs, on the average over the runs; few epochs first.
 
-        Of policies that come to the same, the first stands for all.
+        Of policies that come to the same, the first one that leaves the curves as they were recorded stands for all.
         """
         spent, lost = self.spent.mean(axis=1), self.lost.mean(axis=1)
         found, least = list[int](), np.inf
-        for place in np.lexsort((np.arange(len(spent)), lost, spent)):
+        for place in self._order(spent, lost):
             if lost[place] < least:
                 found.append(int(place))
                 least = lost[place]
@@ -108,9 +108,13 @@ class GridResult:
         """
         chosen = list(range(len(self.records))) if runs is None else list(runs)
         spent, lost = self.spent[:, chosen].mean(axis=1), self.lost[:, chosen].mean(axis=1)
-        order = np.lexsort((np.arange(len(spent)), lost, spent))
+        order = self._order(spent, lost)
         good = order[lost[order] <= lost.min() + tolerance]
         return int(good[0])
+
+    def _order(self, spent: NDArray[np.float64], lost: NDArray[np.float64]) -> NDArray[np.intp]:
+        """Return the policies, those of few epochs first, and of equals those that leave the curves as they were recorded."""
+        return np.lexsort((np.arange(len(spent)), self.decisions_only, lost, spent))
 
     def left_out(self, *, tolerance: float = TOLERANCE) -> list[int]:
         """Return for each run the policy that is chosen by all the others, to be judged on a run that it was not tuned on.
