@@ -161,6 +161,15 @@ def test_fields_in_any_order(tmp_path):
     assert {("loss", 5.0, 0.5)} == {(point.tag, point.wall_time, point.value) for point in points(path)}
 
 
+def test_an_event_that_does_not_begin_with_its_time(tmp_path):
+    """Where something else of the same length stands in the place of the time, it is not taken for the time."""
+    usual = scalar("loss", 0.5, 7).SerializeToString()
+    path = tmp_path / "events.out.tfevents.1"
+    path.write_bytes(record(usual) + record(b"\x79" + usual[1:]))
+
+    assert [5.0, 0.0] == [point.wall_time for point in points(path)]
+
+
 # ---- files that grow, and files that end -----------------------------------------------------------------------------
 
 

@@ -30,7 +30,7 @@ LARGEST_BYTES = 64 << 20
 _PASSED_OVER = ".profile-empty"
 _FRAME_BYTES = 16
 _MOST_KEPT = 4096
-_TIME = b"\x09"
+_TIME = 0x09
 _STEP = b"\x10"
 _START = 1
 _FIXED_SIZES = {1: 8, 5: 4}
@@ -277,14 +277,17 @@ class _Scalars:
     def parse(self, data: bytes) -> Sequence[Point | Restart]:
         """Return what an event says of curves; nothing of what is no event."""
         try:
-            step, begin = _head(data)
+            if data[9:10] == _STEP:
+                step, begin = _varint(data, 10)
+            else:  # a step of 0 may be left out
+                step, begin = 0, 9
             rest = data[begin:]
-            for place in self._places.get(len(rest), ()):
+            for place in self._places.get(len(rest), ()) if data[0] == _TIME else ():
                 tag = self._tags.get((rest[:place], rest[place + 4 :]))
                 if tag is not None:
-                    return (_point((tag, step, _double(data, 1)[0], _float(rest, place)[0])),)
-            return self._parse_anew(data, step, begin)
-        except ValueError:
+                    return (_point((tag, _signed(step), _double(data, 1)[0], _float(rest, place)[0])),)
+            return self._parse_anew(data, _signed(step), begin)
+        except (ValueError, IndexError):
             return ()
 
     def _parse_anew(self, data: bytes, step: int, begin: int) -> Sequence[Point | Restart]:
@@ -292,7 +295,7 @@ class _Scalars:
         if event.restarts:
             return (Restart(event.step, event.wall_time),)
         scalars = [scalar for value in event.values if (scalar := _Scalar(data, *value)).value is not None]
-        if len(event.values) == len(scalars) == 1 and scalars[0].place is not None and event.step == step and data[:1] == _TIME:
+        if len(event.values) == len(scalars) == 1 and scalars[0].place is not None and event.step == step and data[0] == _TIME:
             self._learn(data[begin:], scalars[0].place - begin, scalars[0].tag)
         return [Point(scalar.tag, event.step, event.wall_time, scalar.value) for scalar in scalars if scalar.value is not None]
 
@@ -372,14 +375,6 @@ def _number(data: bytes, type_: int, field: int, begin: int, end: int) -> float 
         return float(struct.unpack(packing, content)[0]) if len(content) == struct.calcsize(packing) else None
     number, after = _varint(data, begin) if content else (0, begin)
     return float(_signed(number)) if after == end else None
-
-
-def _head(data: bytes) -> tuple[int, int]:
-    """Return the step of an event that begins with its time, as all do, and where the step ends."""
-    if data[9:10] != _STEP:
-        return 0, 9
-    number, end = _varint(data, 10)
-    return _signed(number), end
 
 
 # ---- protobuf's wire format ----------------------------------------------------------------------------------------------
