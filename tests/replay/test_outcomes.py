@@ -99,7 +99,7 @@ NAN_FIRST = [{"loss": 1.0, "val_loss": math.nan, "val_accuracy": value} for valu
 )
 @given(
     rows=rows.map(known),
-    some=st.lists(policies, min_size=1, max_size=6),
+    some=st.lists(policies, min_size=1, max_size=3),
     metric=st.sampled_from(["val_loss", "val_accuracy"]),
     at_end=st.booleans(),
 )
