@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jalon import bridges, callbacks
     from jalon.callbacks.callback_list import CallbackList
+    from jalon.check.checking import check
     from jalon.core.cadence import every
     from jalon.core.callback import Callback
     from jalon.core.run import Run
@@ -51,11 +52,16 @@ __all__ = [
     "every",
     "replay",
     "replay_grid",
+    "bridges",
+    "callbacks",
+    "check",
+    "every",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name in ("bridges", "callbacks", "replay"):
+    if name in ("bridges", "callbacks", "check"):
         return importlib.import_module(f"jalon.{name}")
     if name in _HOMES:
         value = getattr(importlib.import_module(_HOMES[name]), name)

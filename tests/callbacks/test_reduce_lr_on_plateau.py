@@ -181,7 +181,7 @@ def test_a_rate_that_can_never_fall_is_warned_of(rates):
         play(reducer, losses(1.0, 1.0, 1.0), trainer=trainer)
 
     assert [
-        "ReduceLROnPlateau(min_lr=0.001) can never reduce the learning rate: it starts at 0.001. "
+        "JAL201 ReduceLROnPlateau(min_lr=0.001) can never reduce the learning rate: it starts at 0.001. "
         "Pass a min_lr below it, as min_lr=1e-05."
     ] == [str(warning.message) for warning in caught]
     assert rates == trainer.learning_rates()

@@ -71,9 +71,8 @@ class TrainerSession:
         self._stack.enter_context(self.callbacks.session())
         self.callbacks.begin(self.run, self._model, self._params)
         if phase == "train":
-            self._loop.check(self.callbacks)
             self._refuse_backups()
-            self.callbacks.validate()
+            self.callbacks.validate(self._loop)
 
     def begin_training(self, state: bytes | None) -> None:
         """Begin a training, or go on with the one whose state is given.

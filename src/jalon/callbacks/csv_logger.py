@@ -71,9 +71,9 @@ class CSVLogger(Callback):
         if not self.run.is_main:
             return
         path, who = Path(self.filename), type(self).__name__
-        obstacle = _obstacle(path)
-        if obstacle:
-            raise ArgumentError(f"{who}: cannot write {self.filename!r}: {obstacle}. Pass a filename that can be written.")
+        reason = atomic.obstacle(path)
+        if reason:
+            raise ArgumentError(f"{who}: cannot write {self.filename!r}: {reason}. Pass a filename that can be written.")
         columns = read_columns(path, self.separator) if self.append else []
         if columns and "epoch" not in columns:
             raise ArgumentError(
@@ -137,21 +137,6 @@ class CSVLogger(Callback):
         if known is not None:
             return sorted(name for name in known if name.startswith("val_"))
         return [f"val_{name}" for name in row if name not in ("epoch", "learning_rate")]
-
-
-def _obstacle(path: Path) -> str:
-    """Return why a file cannot be written, as far as can be known without touching it; nothing if it can."""
-    try:
-        if path.is_dir():
-            return "it is a folder"
-        if path.exists():
-            return "" if os.access(path, os.W_OK) else "writing to it is not permitted"
-        folder = next(parent for parent in path.absolute().parents if parent.exists())
-    except PermissionError:
-        return "looking into its folder is not permitted"
-    if not folder.is_dir():
-        return f"{str(folder)!r} is not a folder"
-    return "" if os.access(folder, os.W_OK | os.X_OK) else f"writing to the folder {str(folder)!r} is not permitted"
 
 
 def _text(value: Any) -> Any:

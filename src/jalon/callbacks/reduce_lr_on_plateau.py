@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +11,7 @@ from jalon.callbacks._arguments import finite_number, name_todays_spelling, whol
 from jalon.callbacks.monitor_callback import MonitorCallback
 from jalon.core.callback import Logs
 from jalon.core.monitor import Mode
-from jalon.errors import ArgumentError, IneffectiveCallback
+from jalon.errors import ArgumentError
 
 
 class ReduceLROnPlateau(MonitorCallback):
@@ -88,19 +87,10 @@ class ReduceLROnPlateau(MonitorCallback):
         self.cooldown_counter = 0
 
     def check_setup(self) -> None:
-        """Refuse a loop that has no rate to set, and warn where the rate starts so low that it can never be reduced."""
+        """Refuse a loop that has no rate to set."""
         fault = self.trainer.rate_fault()
         if fault is not None:
             raise ArgumentError(f"{type(self).__name__}: {fault}")
-        start = max(self.trainer.learning_rates(), default=0.0)
-        if start > 0 and not self._reducible(start):
-            who = type(self).__name__
-            warnings.warn(
-                f"{who}(min_lr={self.min_lr:g}) can never reduce the learning rate: it starts at {start:g}. "
-                f"Pass a min_lr below it, as min_lr={start / 100:g}.",
-                IneffectiveCallback,
-                stacklevel=2,
-            )
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Start afresh, so that one instance serves several trainings."""

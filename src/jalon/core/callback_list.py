@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,8 +14,8 @@ from typing import Any
 from jalon.core.callback import Callback, Logs
 from jalon.core.hooks import HOOKS, BoundHook, implementation
 from jalon.core.logs import BatchLogs
+from jalon.core.loop_support import LoopSupport
 from jalon.core.run import Run
-from jalon.core.trainer import TrainerAdapter
 from jalon.errors import ArgumentError, CallbackDegraded, StateMismatch
 
 BATCH_HOOKS = tuple(name for name, hook in HOOKS.items() if "batch" in hook.arguments)
@@ -47,7 +48,7 @@ class CallbackList:
 
     def __init__(self, callbacks: Any = None) -> None:
         self.callbacks: list[Any] = sorted(_flatten(callbacks), key=lambda callback: getattr(callback, "order", 0))
-        self._labels = _labels(self.callbacks)
+        self._labels = labels_of(self.callbacks)
         self._entries: dict[str, tuple[_Entry, ...]] = dict.fromkeys(HOOKS, ())
         self.run: Run | None = None
         self.batch_hooks: dict[str, tuple[BoundHook, ...]] = dict.fromkeys(BATCH_HOOKS, ())
@@ -64,7 +65,7 @@ class CallbackList:
     def begin(self, run: Run, model: Any, params: Mapping[str, Any]) -> None:
         """Hand every callback the run, the model and the parameters, and resolve who takes part in which hook."""
         self.run = run
-        run.callbacks = self
+        run.callbacks, run.params = self, params
         for callback in self.callbacks:
             if isinstance(callback, Callback):
                 callback.set_run(run)
@@ -101,15 +102,19 @@ class CallbackList:
             finally:
                 del fault
 
-    def validate(self) -> None:
+    def validate(self, support: LoopSupport | None = None) -> None:
         """Refuse what cannot work before anything is touched: monitors that nothing reports, files that cannot be written.
 
-        A callback that may add metrics at an epoch's end leaves those after it to be checked at the first epoch's end.
+        What can have no effect is warned of. A callback that may add metrics at an epoch's end leaves those after it to be
+        checked at the first epoch's end.
+
+        Args:
+            support: What the loop gives to callbacks, where it does not give all.
 
         Raises:
             JalonError: What a callback refuses.
         """
-        validate(self.callbacks, self._running().trainer)
+        validate(self.callbacks, self._running(), support)
 
     def state_dict(self, *, without: type | tuple[type, ...] = ()) -> dict[str, Any]:
         """Return the state of every callback that has one, under its key: its ``name``, else its class and ordinal in that.
@@ -284,14 +289,18 @@ class CallbackList:
         return self.run
 
 
-def validate(callbacks: Iterable[Any], trainer: TrainerAdapter) -> None:
-    """Let callbacks refuse what cannot work, in the order in which they will run."""
+def validate(callbacks: Sequence[Any], run: Run, support: LoopSupport | None = None) -> None:
+    """Look for mistakes, and let callbacks refuse what cannot work, in the order in which they will run."""
+    if support is not None:
+        support.refuse(callbacks)
+    # The rules know every layer below them; by name, since this is the lowest.
+    importlib.import_module("jalon.check.begin").look_at(callbacks, run, support)
     metrics_are_known = True
     for callback in callbacks:
         if isinstance(callback, Callback):
             if metrics_are_known:
                 for monitor in callback.awaited_metrics():
-                    monitor.prepare(trainer)
+                    monitor.prepare(run.trainer)
             callback.check_setup()
         if getattr(callback, "adds_metrics", True) and implementation(callback, "on_epoch_end") is not None:
             metrics_are_known = False
@@ -322,7 +331,7 @@ def _has_state(callback: Any) -> bool:
     return getattr(kind, "state_dict", Callback.state_dict) is not Callback.state_dict and hasattr(kind, "load_state_dict")
 
 
-def _labels(callbacks: Iterable[Any]) -> dict[int, str]:
+def labels_of(callbacks: Iterable[Any]) -> dict[int, str]:
     """Return each callback's key by identity: its name, else its class, numbered from the second on."""
     labels: dict[int, str] = {}
     seen: Counter[str] = Counter()

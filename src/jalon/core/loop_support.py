@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from jalon.core.hooks import HOOKS, implementation
 from jalon.core.transform import Transform
-from jalon.errors import ArgumentError, HookNotReached
+from jalon.errors import ArgumentError
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,28 +29,21 @@ class LoopSupport:
     lacks: Mapping[str, str] = field(default_factory=dict)
     transforms: bool = False
 
-    def check(self, callbacks: Iterable[Any]) -> None:
-        """Say at the start what callbacks will not be told here, by name.
+    def refuse(self, callbacks: Iterable[Any]) -> None:
+        """Refuse a callback that prepares batches, where nobody would ask it to.
 
         Raises:
-            ArgumentError: A callback prepares batches, and nobody here would ask it to.
+            ArgumentError: It names the callback.
         """
-        for callback in callbacks:
-            name = type(callback).__name__
-            if isinstance(callback, Transform) and not self.transforms:
+        for callback in callbacks if not self.transforms else ():
+            if isinstance(callback, Transform):
                 raise ArgumentError(
-                    f"callbacks: {name} prepares batches, which {self.loop} does not let callbacks do. "
+                    f"callbacks: {type(callback).__name__} prepares batches, which {self.loop} does not let callbacks do. "
                     f"{self.lacks.get('Transform', 'Prepare the data before it is given to the loop.')}"
                 )
-            missed = [hook for hook in HOOKS if hook not in self.hooks and self._is_missed(callback, hook)]
-            if missed:
-                remedies = dict.fromkeys(self.lacks[hook] for hook in missed if hook in self.lacks)
-                warnings.warn(
-                    f"{name} overrides {', '.join(missed)}, never reached under {self.loop}. {' '.join(remedies)}".rstrip(),
-                    HookNotReached,
-                    stacklevel=3,
-                )
 
-    @staticmethod
-    def _is_missed(callback: Any, hook: str) -> bool:
-        return hook not in getattr(callback, "optional_hooks", ()) and implementation(callback, hook) is not None
+    def missed_by(self, callback: Any) -> list[str]:
+        """Return the hooks in which a callback takes part and which are never reached."""
+        optional = getattr(callback, "optional_hooks", ())
+        unreached = (hook for hook in HOOKS if hook not in self.hooks and hook not in optional)
+        return [hook for hook in unreached if implementation(callback, hook) is not None]

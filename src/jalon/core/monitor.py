@@ -26,6 +26,9 @@ class Monitor:
         best: The value to beat from the start.
         who: The callback that asks, for error messages.
 
+    Attributes:
+        told_direction: The direction that ``mode`` names, ``None`` for ``"auto"``.
+
     Raises:
         ArgumentError: An unknown mode, or a name or number of the wrong type.
     """
@@ -44,7 +47,7 @@ class Monitor:
         self.min_delta = abs(float(min_delta))
         self.direction: Direction | None = None if mode == "auto" else mode
         self.best = best
-        self._told_direction = self.direction
+        self.told_direction = self.direction
         self._seen = False
 
     def prepare(self, trainer: TrainerAdapter) -> None:
@@ -75,7 +78,7 @@ class Monitor:
     def restart(self, best: float | None = None) -> None:
         """Forget what was seen, for a new training."""
         self.best = best
-        self.direction = self._told_direction
+        self.direction = self.told_direction
         self._seen = False
 
     def read(self, logs: Mapping[str, Any], trainer: TrainerAdapter, *, epoch: int) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
@@ -107,6 +107,8 @@ class Run:
         resumed: Whether an earlier training is gone on with. Known before ``on_train_begin``: what has been written of it
             is cut back by ``load_state_dict``, and not begun anew.
         keeps: Whether the driver calls the keeper.
+        params: ``{"verbose", "epochs", "steps"}`` of the loop, as callbacks get them.
+        validation_freq: Every how many epochs validation follows, or after which of them, counted from 1, where the loop says it.
         leave_now: Whether training should be left after this batch, to be gone on with by another start.
     """
 
@@ -142,6 +144,8 @@ class Run:
         self.commits_epochs = True
         self.callbacks: CallbackList | None = None
         self.keeps = False
+        self.params: Mapping[str, Any] = {}
+        self.validation_freq: int | Collection[int] | None = None
         self.keeper: Keeper | None = None
         self.id: str | None = None
         self.resumed = False

@@ -164,6 +164,10 @@ class TrainerAdapter(ABC):
             return None
         return f"must end in one of {', '.join(self.suffixes)}, which this trainer can write"
 
+    def weight_bytes(self) -> int | None:
+        """Return how much memory the weights take, or ``None`` where that is not known at once."""
+        return None
+
     def comparison(self, direction: Direction) -> Callable[[Any, Any], Any]:
         """Return the function that says whether a value is better than another."""
         return operator.lt if direction == "min" else operator.gt

@@ -206,6 +206,26 @@ def make_folder(folder: Path) -> None:
     sync_folder(folder.parent)
 
 
+def obstacle(path: Path, *, folder: bool = False) -> str:
+    """Return why nothing can be written at a path, as far as can be known without touching it; nothing if it can.
+
+    Args:
+        path: A file, or a folder.
+        folder: Whether it is to be a folder, in which files are written.
+    """
+    try:
+        if path.is_dir() != folder and path.exists():
+            return "it is a file" if folder else "it is a folder"
+        if path.exists():
+            return "" if os.access(path, os.W_OK | (os.X_OK if folder else 0)) else "writing to it is not permitted"
+        nearest = next(parent for parent in path.absolute().parents if parent.exists())
+    except PermissionError:
+        return "looking into its folder is not permitted"
+    if not nearest.is_dir():
+        return f"{str(nearest)!r} is not a folder"
+    return "" if os.access(nearest, os.W_OK | os.X_OK) else f"writing to the folder {str(nearest)!r} is not permitted"
+
+
 def refuse_unwritable(path: Path, who: str) -> None:
     """Refuse a path where no file can be put, by writing a block to another file beside it.
 

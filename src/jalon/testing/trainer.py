@@ -118,6 +118,9 @@ class FakeTrainer(TrainerAdapter):
         self._rates = content.get("learning_rates", self._rates)
         self._iterations = content.get("iterations", self._iterations)
 
+    def weight_bytes(self) -> int:
+        return sum(value.nbytes for value in self.weights.values())
+
     def named_weights(self) -> Iterator[tuple[str, NDArray[Any]]]:
         yield from self.weights.items()
 

@@ -67,8 +67,7 @@ class Rounds:
         with self.hearing():
             self._stack.enter_context(self._list.session())
             self._list.begin(run, BoosterModel(self._adapter, run), {"verbose": 1, "epochs": run.epochs, "steps": 1})
-            self._loop.check(self._list)
-            self._list.validate()
+            self._list.validate(self._loop)
             if run.keeper is not None:
                 self._stack.enter_context(leaving_on_signals(run))
             if not self._is_finished:

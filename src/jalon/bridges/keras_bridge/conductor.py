@@ -63,6 +63,7 @@ class Conductor(Callback):
 
     def set_params(self, params: Mapping[str, Any]) -> None:
         self._shared.epochs = params.get("epochs", 1)
+        self._shared.params = params
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Begin the run: what cannot work is refused here."""
@@ -74,7 +75,7 @@ class Conductor(Callback):
         self._fitting = True
         _tell_once()
         SUPPORT.check(self._members)
-        validate(self._members, run.trainer)
+        validate(self._members, run)
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._shared.begin_epoch(epoch)

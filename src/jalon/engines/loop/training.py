@@ -61,7 +61,7 @@ class Training:
             callbacks.begin(run, model, self._params)
             self._listen_to_steps()
             self._preparation = Preparation([one for one in callbacks if isinstance(one, Transform)], run.trainer)
-            callbacks.validate()
+            callbacks.validate(self._support)
             if run.keeper is not None and not run.keeper.finished:
                 self._session.enter_context(leaving_on_signals(run))
             self._begins = callbacks.batch_hooks["on_train_batch_begin"]
@@ -71,9 +71,9 @@ class Training:
             raise
 
     def _listen_to_steps(self) -> None:
-        """Say what callbacks will not be told, and have optimizers tell of their steps where somebody listens."""
+        """Have optimizers tell of their steps where somebody listens, and note whether they can."""
         telling = getattr(getattr(self.run.trainer, "host", None), "telling_of_steps", None)
-        (WITHOUT_STEPS if telling is None else SUPPORT).check(self._callbacks)
+        self._support = WITHOUT_STEPS if telling is None else SUPPORT
         if telling is not None and self._callbacks.listens("on_before_optimizer_step"):
             self._session.enter_context(telling(lambda: self._callbacks.before_optimizer_step(self.run.step)))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,6 +104,10 @@ class TorchAdapter(TrainerAdapter):
     def named_weights(self) -> Iterator[tuple[str, Any]]:
         for name, value in self.model.module.state_dict().items():
             yield name.replace(".", "/"), as_host(value)
+
+    def weight_bytes(self) -> int | None:
+        weights: Iterable[Tensor] = self.model.module.state_dict().values()
+        return sum(value.numel() * value.element_size() for value in weights)
 
     def graph(self) -> Graph | None:
         return graph.graph(self.model)

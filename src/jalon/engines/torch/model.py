@@ -269,6 +269,7 @@ class Model:
         self._run = Run(
             self._adapter, epochs=epochs, initial_epoch=initial_epoch, run_dir=None if run_dir is None else Path(run_dir)
         )
+        self._run.validation_freq = validation_freq
         kept = [] if run_dir is None else [BackupAndRestore.of_run(run_dir, resume=resume)]
         listened = CallbackList([callbacks, *_progress(callbacks, verbose), *kept, History()])
         loop = FitLoop(
