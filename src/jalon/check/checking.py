@@ -32,7 +32,7 @@ def check(
 ) -> Findings:
     """Say what is wrong with a list of callbacks, without training and without writing anything.
 
-    What is not told is not judged: each argument lets more rules speak. Every rule stands in :doc:`the list of codes </check>`.
+    What is not told is not judged: each argument lets more rules speak. ``docs/check.md`` lists every rule.
 
     Args:
         callbacks: What would be given to ``fit``: a callback, or a list. Keras's own are understood too.

@@ -8,6 +8,7 @@ from cyclopts import App, CycloptsError
 from rich.console import Console
 
 import jalon
+from jalon.cli.check import check
 from jalon.cli.demo import demo
 from jalon.cli.inspect import inspect
 from jalon.cli.replay import replay
@@ -15,6 +16,7 @@ from jalon.cli.verify import verify
 from jalon.errors import ArgumentError, JalonError
 
 app = App(name="jalon", help="Training callbacks for any loop.", version=jalon.__version__)
+app.command(check)
 app.command(demo)
 app.command(inspect)
 app.command(replay)
