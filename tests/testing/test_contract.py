@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import subprocess
 import sys
 
@@ -178,6 +179,9 @@ def test_a_crash_point_needs_a_hook():
         CrashPoint("on_epochs_end")
 
 
+INSTALLED = any(entry.name == "jalon" for entry in importlib.metadata.entry_points(group="pytest11"))
+PLUGIN = [] if INSTALLED else ["-p", "jalon.testing.plugin"]
+
 PROGRAM = """
     import pytest
     from jalon import Callback
@@ -203,7 +207,7 @@ def test_the_plugin_makes_a_test_of_each_clause(pytester):
     """For each callback that a test is marked with, one by one; with a clock besides."""
     pytester.makepyfile(PROGRAM)
 
-    done = pytester.runpytest_subprocess("-p", "jalon.testing.plugin", "-p", "no:randomly", "-q")
+    done = pytester.runpytest_subprocess(*PLUGIN, "-p", "no:randomly", "-q")
 
     done.assert_outcomes(passed=2 * len(CLAUSES) - 1, failed=1)
     done.stdout.fnmatch_lines(["*Misspelt-has-hooks-that-are-reached*"])
@@ -213,7 +217,7 @@ def test_the_plugin_needs_its_mark(pytester):
     """A test that asks for the clauses of no callback is told what it lacks."""
     pytester.makepyfile("def test_contract(contract_clause): ...")
 
-    done = pytester.runpytest_subprocess("-p", "jalon.testing.plugin")
+    done = pytester.runpytest_subprocess(*PLUGIN)
 
     done.stdout.fnmatch_lines(["*needs @pytest.mark.callback(make=MyCallback)*"])
 
