@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from jalon.check.checking import check
     from jalon.core.cadence import every
     from jalon.core.callback import Callback
+    from jalon.core.costs import measuring
     from jalon.core.run import Run
     from jalon.core.trainer import TrainerAdapter
     from jalon.core.transform import Transform
@@ -36,6 +37,7 @@ _HOMES = {
     "Tree": "jalon.engines.loop.tree",
     "every": "jalon.core.cadence",
     "replay_grid": "jalon.replay.grid",
+    "measuring": "jalon.core.costs",
 }
 
 __all__ = [
@@ -56,6 +58,7 @@ __all__ = [
     "callbacks",
     "check",
     "every",
+    "measuring",
 ]
 
 

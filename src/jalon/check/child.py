@@ -1,4 +1,4 @@
-"""Runs a program up to where its first training would begin, and reports what is wrong there in place of it."""
+"""Runs a program for ``jalon check`` and ``jalon explain``: up to where its training would begin, or measured."""
 
 from __future__ import annotations
 
@@ -6,39 +6,71 @@ import json
 import os
 import runpy
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from jalon.check import begin
 from jalon.check.checking import look
 from jalon.check.setup import Setup
+from jalon.core.callback_list import CallbackList
+from jalon.core.costs import measuring
+
+Tell = Callable[[Setup], dict[str, Any]]
 
 
-def run(program: str, arguments: Sequence[str], report: Path, ignore: Collection[str]) -> None:
-    """Run a program as ``python program arguments…`` would, until a training begins.
+def findings(setup: Setup, ignore: Sequence[str] = ()) -> dict[str, Any]:
+    """Return what is wrong with a training that would begin."""
+    found = look(setup, ignore=ignore)
+    return {"looked_at": found.looked_at, "findings": [finding.as_json() for finding in found]}
+
+
+def order(setup: Setup) -> dict[str, Any]:
+    """Return who would be told in each hook."""
+    return {"text": str(CallbackList(list(setup.callbacks)))}
+
+
+def run_to_the_beginning(program: str, report: Path, tell: Tell) -> None:
+    """Run a program until a training begins, and report in place of that.
 
     Args:
         program: The program's file.
-        arguments: What it gets as ``sys.argv[1:]``.
-        report: Where the findings are written, as JSON.
-        ignore: Codes of warnings that are not to be said.
+        report: Where it is reported, as JSON.
+        tell: Returns what to report.
     """
 
     def in_place_of_training(setup: Setup) -> NoReturn:
-        found = look(setup, ignore=ignore)
-        content: dict[str, Any] = {"looked_at": found.looked_at, "findings": [finding.as_json() for finding in found]}
-        report.write_text(json.dumps(content), encoding="utf-8")
+        report.write_text(json.dumps(tell(setup)), encoding="utf-8")
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)  # nothing of the program runs any more: no finally, no upload at exit
 
     begin.in_place_of_training = in_place_of_training
-    sys.argv = [program, *arguments]
-    sys.path[0] = str(Path(program).resolve().parent)
     runpy.run_path(program, run_name="__main__")
 
 
+def run_to_the_end(program: str, report: Path) -> None:
+    """Run a program, and report what its callbacks cost.
+
+    Args:
+        program: The program's file.
+        report: Where it is reported, as JSON.
+    """
+    with measuring() as costs:
+        try:
+            runpy.run_path(program, run_name="__main__")
+        finally:
+            if costs.by_hook:
+                report.write_text(json.dumps({"text": str(costs)}), encoding="utf-8")
+
+
 if __name__ == "__main__":
-    _, asked, given, where, *rest = sys.argv
-    run(given, rest, Path(where), [code for code in asked.split(",") if code])
+    _, mode, asked, given, where, *rest = sys.argv
+    sys.argv = [given, *rest]
+    sys.path[0] = str(Path(given).resolve().parent)
+    if mode == "measure":
+        run_to_the_end(given, Path(where))
+    elif mode == "explain":
+        run_to_the_beginning(given, Path(where), order)
+    else:
+        run_to_the_beginning(given, Path(where), lambda setup: findings(setup, [code for code in asked.split(",") if code]))

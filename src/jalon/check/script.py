@@ -1,4 +1,4 @@
-"""What is wrong with the training that a program begins, found by running it up to there in a process of its own."""
+"""What is wrong with a program's training, and who is told of it, found by running it up to there in a process of its own."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 from jalon.check.finding import Finding, Findings
 from jalon.check.rule import silenced
@@ -33,17 +34,39 @@ def check_script(program: Path, arguments: Sequence[str] = (), *, ignore: Collec
     """
     load()
     unsaid = silenced(ignore, where="jalon check")
+    content = _reported("check", program, arguments, asked=",".join(unsaid))
+    return Findings((Finding(**finding) for finding in content["findings"]), looked_at=content["looked_at"])
+
+
+def explain_script(program: Path, arguments: Sequence[str] = (), *, measure: bool = False) -> str:
+    """Return who is told in each hook of a program's training, in order.
+
+    Args:
+        program: A Python file, which runs as in :func:`check_script`.
+        arguments: What it is given on its command line.
+        measure: Whether it runs to its end, to tell what each callback cost too.
+
+    Raises:
+        ArgumentError: There is no such file.
+        NotReady: The program ended, or failed, before a training began.
+    """
+    return str(_reported("measure" if measure else "explain", program, arguments)["text"])
+
+
+def _reported(mode: str, program: Path, arguments: Sequence[str], *, asked: str = "") -> dict[str, Any]:
+    """Run a program in a process of its own, and return what that reports."""
+    command = "explain" if mode == "measure" else mode
     if not program.is_file():
-        raise ArgumentError(f"jalon check: {program} is no file. Name a program, as train.py, or a configuration, as train.toml.")
+        raise ArgumentError(f"jalon {command}: {program} is no file. Name a program, as train.py.")
     with tempfile.TemporaryDirectory(prefix="jalon-check-") as folder:
         report = Path(folder, "report.json")
-        command = [sys.executable, "-m", "jalon.check.child", ",".join(unsaid), str(program), str(report), *arguments]
-        done = subprocess.run(command, stdout=2, check=False)
+        line = [sys.executable, "-m", "jalon.check.child", mode, asked, str(program), str(report), *arguments]
+        done = subprocess.run(line, stdout=2, check=False)  # what the program prints is not the report
         if not report.exists():
             how = "ended" if done.returncode == 0 else f"failed (exit code {done.returncode})"
             raise NotReady(
-                f"jalon check: {program} {how} before a training with callbacks of jalon's began. "
-                "Name the program that calls fit, with the arguments with which it does: jalon check train.py -- --epochs 10"
+                f"jalon {command}: {program} {how} before a training with callbacks of jalon's began. "
+                f"Name the program that calls fit, with the arguments with which it does: jalon {command} train.py -- --epochs 10"
             )
-        content = json.loads(report.read_text(encoding="utf-8"))
-    return Findings((Finding(**finding) for finding in content["findings"]), looked_at=content["looked_at"])
+        content: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
+    return content

@@ -10,6 +10,7 @@ from rich.console import Console
 import jalon
 from jalon.cli.check import check
 from jalon.cli.demo import demo
+from jalon.cli.explain import explain
 from jalon.cli.inspect import inspect
 from jalon.cli.replay import replay
 from jalon.cli.verify import verify
@@ -18,6 +19,7 @@ from jalon.errors import ArgumentError, JalonError
 app = App(name="jalon", help="Training callbacks for any loop.", version=jalon.__version__)
 app.command(check)
 app.command(demo)
+app.command(explain)
 app.command(inspect)
 app.command(replay)
 app.command(verify)

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from jalon.core.callback import Callback, Logs
+from jalon.core.costs import costs_in_demand
 from jalon.core.hooks import HOOKS, BoundHook, implementation
 from jalon.core.logs import BatchLogs
 from jalon.core.loop_support import LoopSupport
@@ -60,6 +61,13 @@ class CallbackList:
     def __len__(self) -> int:
         return len(self.callbacks)
 
+    def __str__(self) -> str:
+        """Return who is told in each hook, in order."""
+        rows = [(name, ", ".join(entry.label for entry in self._resolve(name))) for name in HOOKS]
+        told = [(name, labels) for name, labels in rows if labels]
+        closed = ", ".join(self._labels[id(callback)] for callback in reversed(self.callbacks) if hasattr(callback, "close"))
+        return "\n".join(f"{name:<24}  {labels}" for name, labels in [*told, ("close", closed or "nobody")])
+
     # ---- a run, from begin to close ----------------------------------------------------------------------------------
 
     def begin(self, run: Run, model: Any, params: Mapping[str, Any]) -> None:
@@ -71,8 +79,13 @@ class CallbackList:
                 callback.set_run(run)
             callback.set_model(model)
             callback.set_params(dict(params))
+        costs = costs_in_demand()
         for name in HOOKS:
             self._entries[name] = tuple(self._resolve(name))
+            if costs is not None:
+                self._entries[name] = tuple(
+                    replace(one, method=costs.timed(name, one.label, one.method)) for one in self._entries[name]
+                )
         for name in BATCH_HOOKS:
             entries = self._entries[name] = tuple(map(partial(self._guarded, name), self._entries[name]))
             self.batch_hooks[name] = tuple(entry.method for entry in entries)
