@@ -79,6 +79,9 @@ class BackupFolder:
         self.undeleted: OSError | None = None
         self._entered: set[tuple[Path, int]] = set()
 
+    def __deepcopy__(self, memo: object) -> BackupFolder:
+        return BackupFolder(self.path, who=self.who)  # what is claimed and counted is the original's
+
     def _forget_history(self) -> None:
         self._rows_written = self._history_bytes = 0
         self._history_sha256 = hashlib.sha256()

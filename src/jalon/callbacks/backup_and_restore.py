@@ -209,6 +209,10 @@ class BackupAndRestore(Callback):
         counts = self._tickers or type(self).on_train_batch_end is not BackupAndRestore.on_train_batch_end
         return hook == "on_train_batch_end" and not counts
 
+    def rehearse(self, folder: Path) -> None:
+        self.backup_dir, self.resume = str(folder), "auto"
+        self._folder = BackupFolder(folder, who=type(self).__name__)
+
     def check_setup(self) -> None:
         """Claim the folder, and find what there is to go on with."""
         if self.run.keeps:

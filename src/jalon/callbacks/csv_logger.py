@@ -81,6 +81,9 @@ class CSVLogger(Callback):
                 "Pass the separator that it was written with, or another filename."
             )
 
+    def rehearse(self, folder: Path) -> None:
+        self.filename = str(folder / Path(self.filename).name)
+
     def state_dict(self) -> dict[str, Any]:
         """Return how far the file is: its columns, rows and bytes, and the rows that could not be written yet."""
         table = self._table or self._closed

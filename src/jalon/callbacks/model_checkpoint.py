@@ -188,6 +188,14 @@ class ModelCheckpoint(MonitorCallback):
             refuse_unwritable(self._template.probe, who)
             remove_leftovers(self._template.probe, same_suffix=bool(self._template.fields))
 
+    def rehearse(self, folder: Path) -> None:
+        self._template = _Template(folder / self.filepath.replace(os.sep, "_"), type(self).__name__)
+        self.filepath = self._template.text
+        self._ticker = Ticker(Cadence(steps=1) if self._ticker.cadence.by_batch else Cadence(epochs=1))
+        self.initial_value_threshold = None
+        for track in self._tracks:
+            track.monitor.best = None
+
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Start afresh with another model; with the same one, go on."""
         if self._trained is not None and self._trained is not self.model:

@@ -129,6 +129,10 @@ class OrbaxCheckpoint(MonitorCallback):
     def best(self, value: float | None) -> None:
         self._monitor.best = value
 
+    def rehearse(self, folder: Path) -> None:
+        self.directory, self._folder = folder, folder
+        self._ticker = Ticker(Cadence(steps=1) if self._ticker.cadence.by_batch else Cadence(epochs=1))
+
     @property
     def checkpointer(self) -> Any:
         """Orbax's ``Checkpointer`` on the folder; opened where it is not open."""

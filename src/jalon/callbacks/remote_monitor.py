@@ -8,6 +8,7 @@ import threading
 import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from jalon._optional import require
@@ -53,6 +54,8 @@ class RemoteMonitor(Callback):
     critical = False
     adds_metrics = False
 
+    _is_mute = False
+
     def __init__(
         self,
         root: str = "http://localhost:9000",
@@ -87,6 +90,13 @@ class RemoteMonitor(Callback):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self._in_training, self._warned = True, False
+
+    def rehearse(self, folder: Path) -> None:
+        self._is_mute = True
+
+    def skips_hook(self, hook: str) -> bool:
+        """Return whether nothing is sent, as in a dry run."""
+        return self._is_mute and hook == "on_epoch_end"
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Send what the epoch reports on its way."""

@@ -159,6 +159,9 @@ class TensorBoard(Callback):
         }
         return not needed.get(hook, True)
 
+    def rehearse(self, folder: Path) -> None:
+        self.log_dir = str(folder)
+
     def check_setup(self) -> None:
         if not self.run.is_main:
             return

@@ -136,6 +136,15 @@ class Callback:
         """Return the files that grow and whose length ``state_dict`` tells: they are on the disk before a backup counts on it."""
         return ()
 
+    def rehearse(self, folder: Path) -> None:
+        """Take part in a dry run: write below a folder what you write elsewhere, and at the first occasion.
+
+        Called on a copy, before training begins. A callback that does not override it may write nothing in a dry run.
+
+        Args:
+            folder: The folder, of this callback alone and empty.
+        """
+
     def close(self) -> None:
         """Release what was opened. Runs after success, exception and Ctrl-C; may run twice."""
 

@@ -29,6 +29,7 @@ from jalon.engines.torch.fit import FitLoop, evaluate, evaluating, predict, rand
 from jalon.engines.torch.objective import Objective, Tracker
 from jalon.engines.torch.optimizers import Optimizer, build_optimizer, check_optimizer_name
 from jalon.engines.torch.options import Options, Precision
+from jalon.engines.torch.rehearsal import rehearse
 from jalon.engines.torch.sources import Source
 from jalon.engines.torch.structures import as_host, concatenated, describe, map_leaves, rows_of
 from jalon.engines.torch.summary import print_summary
@@ -194,6 +195,7 @@ class Model:
         clipnorm: float | None = None,
         run_dir: str | os.PathLike[str] | None = None,
         resume: Resume = "auto",
+        dry_run: bool = False,
     ) -> History:
         """Train for a number of epochs, and return the history.
 
@@ -226,6 +228,10 @@ class Model:
             resume: ``"auto"`` goes on where there is something to go on with; True insists on it; False begins anew, and
                 what is there is deleted. Goes with ``run_dir``.
 
+            dry_run: Whether to send one batch, one validation batch and one epoch end through everything, saving included, before
+                the training itself is begun by another call. It is done with copies, and what is written is written in a
+                temporary place: model, callbacks, random numbers and files are as they were.
+
         Raises:
             NotReady: ``compile`` has not been called.
             DataError: Data that cannot be trained on, before the first step.
@@ -235,6 +241,9 @@ class Model:
             FolderInUse: Another process is training there.
             Preempted: The training was asked to end, as by SIGTERM; it is saved.
         """
+        if dry_run:
+            given = {name: value for name, value in locals().items() if name not in ("self", "callbacks", "dry_run")}
+            return rehearse(self, callbacks, given)
         objective = self._compiled("fit")
         _refuse_many_processes()
         if not all(isinstance(number, int) and number >= 0 for number in (epochs, initial_epoch)) or epochs < initial_epoch:
