@@ -208,9 +208,11 @@ class TrainerSession:
             "epoch": {"number": run.epoch, "batch": run.batch, "is_open": self.epoch_is_open, "ended": ended},
         }
         for callback in self.callbacks:
-            for path in callback.growing_files() if isinstance(callback, Callback) else ():
-                with suppress(FileNotFoundError):
-                    self._sync(path)
+            if isinstance(callback, Callback):
+                callback.write_growing_files()
+                for path in callback.growing_files():
+                    with suppress(FileNotFoundError):
+                        self._sync(path)
         return plain.encode(state)
 
     def _sync(self, path: Path) -> None:

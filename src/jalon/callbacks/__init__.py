@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from jalon.callbacks.csv_logger import CSVLogger
     from jalon.callbacks.early_stopping import EarlyStopping
     from jalon.callbacks.history import History
+    from jalon.callbacks.journal import Journal
     from jalon.callbacks.lambda_callback import LambdaCallback
     from jalon.callbacks.learning_rate_scheduler import LearningRateScheduler
     from jalon.callbacks.model_checkpoint import ModelCheckpoint
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from jalon.callbacks.remote_monitor import RemoteMonitor
     from jalon.callbacks.spot_notice import SpotNotice
     from jalon.callbacks.standardize import Standardize
+    from jalon.callbacks.steering import Steering
     from jalon.callbacks.swap_ema_weights import SwapEMAWeights
     from jalon.callbacks.tensorboard import TensorBoard
     from jalon.callbacks.terminate_on_nan import TerminateOnNaN
@@ -35,6 +37,7 @@ _HOMES = {
     "CallbackList": "jalon.callbacks.callback_list",
     "EarlyStopping": "jalon.callbacks.early_stopping",
     "History": "jalon.callbacks.history",
+    "Journal": "jalon.callbacks.journal",
     "LambdaCallback": "jalon.callbacks.lambda_callback",
     "LearningRateScheduler": "jalon.callbacks.learning_rate_scheduler",
     "ModelCheckpoint": "jalon.callbacks.model_checkpoint",
@@ -45,6 +48,7 @@ _HOMES = {
     "RemoteMonitor": "jalon.callbacks.remote_monitor",
     "SpotNotice": "jalon.callbacks.spot_notice",
     "Standardize": "jalon.callbacks.standardize",
+    "Steering": "jalon.callbacks.steering",
     "SwapEMAWeights": "jalon.callbacks.swap_ema_weights",
     "TensorBoard": "jalon.callbacks.tensorboard",
     "TerminateOnNaN": "jalon.callbacks.terminate_on_nan",
@@ -59,6 +63,7 @@ __all__ = [
     "CallbackList",
     "EarlyStopping",
     "History",
+    "Journal",
     "LambdaCallback",
     "LearningRateScheduler",
     "ModelCheckpoint",
@@ -69,6 +74,7 @@ __all__ = [
     "RemoteMonitor",
     "SpotNotice",
     "Standardize",
+    "Steering",
     "SwapEMAWeights",
     "TensorBoard",
     "TerminateOnNaN",

@@ -42,6 +42,7 @@ class Content:
         state: All but the model, as plain data; ``None`` where only the model can be kept.
         rows: The history: for each epoch its number and what it reported. It may grow afterwards.
         growing: Files whose length the state tells.
+        write_growing: Write what waits to be written to such files, or to others that are to be on the disk with them.
         after: What others were writing before it and has to be on the disk for it to hold true.
     """
 
@@ -52,6 +53,7 @@ class Content:
     rows: Callable[[int], list[Any]] = lambda _: []
     count: int = 0
     growing: Iterable[Path] = ()
+    write_growing: Iterable[Callable[[], None]] = ()
     after: list[Future[None]] = field(default_factory=list)
 
 
@@ -173,6 +175,8 @@ class BackupFolder:
 
     def _write_state(self, state: Mapping[str, Any], content: Content) -> FileRecord:
         record = write_file(content.folder / STATE, plain.encode(state))
+        for write in content.write_growing:
+            write()
         for path in content.growing:
             with suppress(FileNotFoundError):
                 self._sync(path)

@@ -147,6 +147,11 @@ class BackupAndRestore(Callback):
         made._run_dir = key
         return made
 
+    @property
+    def run_folder(self) -> Path:
+        """The folder of the run that is backed up."""
+        return Path(self.backup_dir).parent
+
     def _forget(self) -> None:
         self.position: Position | None = None
         self.finished = False
@@ -461,7 +466,9 @@ class BackupAndRestore(Callback):
         if history is not None:
             content.rows, content.count = history.rows_from, count
         if told is not None:
-            content.growing = [path for callback in told if isinstance(callback, Callback) for path in callback.growing_files()]
+            growing = [callback for callback in told if isinstance(callback, Callback)]
+            content.growing = [path for callback in growing for path in callback.growing_files()]
+            content.write_growing = [callback.write_growing_files for callback in growing]
         return content
 
     def _about(self, *, finished: bool) -> dict[str, Any]:
@@ -525,6 +532,7 @@ class BackupAndRestore(Callback):
     def _warn_once(self, what: str, category: type[Warning], message: str) -> None:
         if what not in self._told:
             self._told.add(what)
+            self.run.record("warning", who=type(self).__name__, text=message)
             warnings.warn(message, category, stacklevel=2)
 
     def _undeleted(self, exc: OSError) -> str:

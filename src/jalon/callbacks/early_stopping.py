@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from jalon.callbacks._arguments import finite_number, whole_number
 from jalon.callbacks._arrays import to_numpy
@@ -50,6 +51,7 @@ class EarlyStopping(MonitorCallback):
     Source: Keras's class of this name.
     """
 
+    steerable: ClassVar[Mapping[str, tuple[float, float]]] = {"patience": (0, math.inf)}
     adds_metrics = False
 
     def __init__(

@@ -373,6 +373,8 @@ class ModelCheckpoint(MonitorCallback):
     def _keep(self, track: _Track, file: Saved, at: _Moment, *, improved: bool) -> None:
         track.take_in(file, at, improved=improved)
         self.run.files[self.name or type(self).__name__] = file.path
+        where = {"epoch": at.epoch} if at.batch is None else {"epoch": at.epoch, "batch": at.batch}
+        self.run.record("save", **where, path=str(file.path), monitor=track.monitor.name, value=file.value, best=improved)
         if improved and track.reached is not None:
             self.run.bests[track.monitor.name] = track.reached
         for old in self._superfluous(track.saved, track.monitor):
@@ -398,6 +400,7 @@ class ModelCheckpoint(MonitorCallback):
     def _warn_once(self, what: str, category: type[Warning], message: str) -> None:
         if what not in self._troubled:
             self._troubled.add(what)
+            self.run.record("warning", who=type(self).__name__, text=message)
             warnings.warn(message, category, stacklevel=2)
 
     def _say(self, at: _Moment, message: str) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -50,6 +51,12 @@ class ReduceLROnPlateau(MonitorCallback):
     Source: Keras's class of this name.
     """
 
+    steerable: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "factor": (0.0, 0.999),
+        "patience": (0, math.inf),
+        "cooldown": (0, math.inf),
+        "min_lr": (0.0, math.inf),
+    }
     adds_metrics = False  # the rate is no metric that a callback would wait for
 
     def __init__(
@@ -135,6 +142,7 @@ class ReduceLROnPlateau(MonitorCallback):
         if not any(map(self._reducible, rates)):
             return False
         self.trainer.set_learning_rates(reduced)
+        self.run.record("rate", epoch=epoch, who=type(self).__name__, was=rates[0], value=reduced[0])
         if self.verbose > 0:
             shown = ", ".join(map(str, reduced))
             self.run.say(f"Epoch {epoch + 1}: {type(self).__name__} reducing learning rate to {shown}.")

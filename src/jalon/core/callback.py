@@ -63,6 +63,8 @@ class Callback:
     """Whether ``on_epoch_end`` may add keys to ``logs`` that later callbacks monitor."""
     optional_hooks: ClassVar[frozenset[str]] = frozenset()
     """The hooks of this class that it can do without, where a loop never reaches them."""
+    steerable: ClassVar[Mapping[str, tuple[float, float]]] = {}
+    """The attributes, numbers all, that may be set while training goes on, each with its least and its greatest value."""
 
     params: Mapping[str, Any] = {}
     name: str | None = None
@@ -144,6 +146,9 @@ class Callback:
         Args:
             folder: The folder, of this callback alone and empty.
         """
+
+    def write_growing_files(self) -> None:
+        """Write what waits to be written to these files. Called by the thread that writes a backup, before it looks at them."""
 
     def close(self) -> None:
         """Release what was opened. Runs after success, exception and Ctrl-C; may run twice."""

@@ -68,6 +68,10 @@ class CallbackList:
         closed = ", ".join(self._labels[id(callback)] for callback in reversed(self.callbacks) if hasattr(callback, "close"))
         return "\n".join(f"{name:<24}  {labels}" for name, labels in [*told, ("close", closed or "nobody")])
 
+    def labelled(self) -> dict[str, Any]:
+        """Return the callbacks by the name by which each is known: its ``name``, else its class and ordinal in that."""
+        return {self._labels[id(callback)]: callback for callback in self.callbacks}
+
     # ---- a run, from begin to close ----------------------------------------------------------------------------------
 
     def begin(self, run: Run, model: Any, params: Mapping[str, Any]) -> None:
@@ -289,12 +293,12 @@ class CallbackList:
         run.degraded[label] = f"{type(exc).__name__}: {exc}"
         if not told:
             remedy = _remedy(exc, run.files.get(label))
-            warnings.warn(
+            message = (
                 f"{label}.{hook} failed: {run.degraded[label]}. {label} only observes: training goes on, and it is asked again."
-                f"{remedy}",
-                CallbackDegraded,
-                stacklevel=3,
+                f"{remedy}"
             )
+            run.record("warning", who=label, text=message)
+            warnings.warn(message, CallbackDegraded, stacklevel=3)
 
     def _running(self) -> Run:
         if self.run is None:

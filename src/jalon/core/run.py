@@ -110,6 +110,7 @@ class Run:
         params: ``{"verbose", "epochs", "steps"}`` of the loop, as callbacks get them.
         validation_freq: Every how many epochs validation follows, or after which of them, counted from 1, where the loop says it.
         leave_now: Whether training should be left after this batch, to be gone on with by another start.
+        recorders: Who is told of what happens in the run, beside the hooks, with its kind and its facts.
     """
 
     def __init__(
@@ -142,6 +143,7 @@ class Run:
         self.degraded: dict[str, str] = {}
         self.commits: list[Callable[[], None]] = []
         self.commits_epochs = True
+        self.recorders: list[Callable[[str, dict[str, Any]], None]] = []
         self.callbacks: CallbackList | None = None
         self.keeps = False
         self.params: Mapping[str, Any] = {}
@@ -222,6 +224,16 @@ class Run:
         self.stop_requested, self.stop_reason = state["stop_requested"], state["stop_reason"]
         for best in state["bests"]:
             self.bests[best["monitor"]] = Best(**best | {"path": best["path"] and Path(best["path"])})
+
+    def record(self, kind: str, **facts: Any) -> None:
+        """Tell those who keep a record of the run what happened.
+
+        Args:
+            kind: What it was: ``"save"``, ``"rate"``, ``"warning"``, ``"command"``, ``"note"``.
+            facts: What there is to know, as JSON values.
+        """
+        for recorder in self.recorders:
+            recorder(kind, facts)
 
     def say(self, message: str) -> None:
         """Show a line to the user, where progress is shown."""

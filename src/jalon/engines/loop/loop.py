@@ -13,7 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from jalon.callbacks.backup_and_restore import BackupAndRestore, Resume
+from jalon.callbacks._run_folder import callbacks_of
+from jalon.callbacks.backup_and_restore import Resume
 from jalon.callbacks.history import History
 from jalon.callbacks.progbar_logger import ProgbarLogger
 from jalon.core.callback_list import CallbackList
@@ -56,6 +57,7 @@ class Loop:
             generators of random numbers, by name.
         run_dir: The run's folder: the training is backed up there, and goes on from there when the program is started again.
         resume: As in ``jalon.Model.fit``: ``"auto"``, True or False.
+        live: As in ``jalon.Model.fit``: whether to start the page that shows the run.
         initial_epoch: The number of the first epoch.
         steps: Training batches in an epoch, for the progress bar, where the data cannot tell.
         verbose: 0 shows nothing, 1 a progress bar, 2 a line per epoch. ``"auto"`` is 1.
@@ -87,6 +89,7 @@ class Loop:
         state: Mapping[str, Any] | None = None,
         run_dir: str | os.PathLike[str] | None = None,
         resume: Resume = "auto",
+        live: bool = False,
         initial_epoch: int = 0,
         steps: int | None = None,
         verbose: Verbose = "auto",
@@ -101,7 +104,7 @@ class Loop:
         self._named = dict(state or {})
         refuse_stateless(self._named)
         self._epochs, self._initial_epoch, self._steps = epochs, initial_epoch, steps
-        self._run_dir, self._resume = run_dir, resume
+        self._run_dir, self._resume, self._live = run_dir, resume, live
         self._verbose = 1 if verbose == "auto" else verbose
         self._trained = model
         self._face: KerasFace | None = None
@@ -289,7 +292,7 @@ class Loop:
         if self._training is not None and not self._training.ended:
             raise NotReady("Loop: a training is under way. Leave its `for` before another one begins.")
         run, model = self._new_run(epochs)
-        kept = [] if self._run_dir is None else [BackupAndRestore.of_run(self._run_dir, resume=self._resume)]
+        kept = callbacks_of(self._run_dir, resume=self._resume, live=self._live)
         bar = [] if not self._verbose or any(isinstance(one, ProgbarLogger) for one in self._callbacks) else [ProgbarLogger()]
         history = [] if any(isinstance(one, History) for one in self._callbacks) else [History()]
         callbacks = CallbackList([self._callbacks, *bar, *kept, *history])

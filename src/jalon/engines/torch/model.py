@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from jalon.callbacks.backup_and_restore import BackupAndRestore, Resume
+from jalon.callbacks._run_folder import callbacks_of
+from jalon.callbacks.backup_and_restore import Resume
 from jalon.callbacks.history import History
 from jalon.callbacks.progbar_logger import ProgbarLogger
 from jalon.core.callback_list import CallbackList
@@ -196,6 +197,7 @@ class Model:
         run_dir: str | os.PathLike[str] | None = None,
         resume: Resume = "auto",
         dry_run: bool = False,
+        live: bool = False,
     ) -> History:
         """Train for a number of epochs, and return the history.
 
@@ -227,6 +229,8 @@ class Model:
                 program with the same folder has its own, ``fit-2`` in it.
             resume: ``"auto"`` goes on where there is something to go on with; True insists on it; False begins anew, and
                 what is there is deleted. Goes with ``run_dir``.
+            live: Whether to start the page that shows the runs beside ``run_dir`` while they train, as a process of its own,
+                and say its address. Goes with ``run_dir``. Defaults to False.
 
             dry_run: Whether to send one batch, one validation batch and one epoch end through everything, saving included, before
                 the training itself is begun by another call. It is done with copies, and what is written is written in a
@@ -279,7 +283,7 @@ class Model:
             self._adapter, epochs=epochs, initial_epoch=initial_epoch, run_dir=None if run_dir is None else Path(run_dir)
         )
         self._run.validation_freq = validation_freq
-        kept = [] if run_dir is None else [BackupAndRestore.of_run(run_dir, resume=resume)]
+        kept = callbacks_of(run_dir, resume=resume, live=live)
         listened = CallbackList([callbacks, *_progress(callbacks, verbose), *kept, History()])
         loop = FitLoop(
             self, train, validation, _validation_plan(validation_freq), listened, self._run, self._steps_per_execution, verbose
