@@ -13,7 +13,11 @@ from jalon.cli.demo import demo
 from jalon.cli.explain import explain
 from jalon.cli.inspect import inspect
 from jalon.cli.replay import replay
+from jalon.cli.plot import plot
+from jalon.cli.runs import runs
+from jalon.cli.steer import note, pause, resume, save, set_number, stop
 from jalon.cli.verify import verify
+from jalon.cli.watch import watch
 from jalon.errors import ArgumentError, JalonError
 
 app = App(name="jalon", help="Training callbacks for any loop.", version=jalon.__version__)
@@ -23,6 +27,12 @@ app.command(explain)
 app.command(inspect)
 app.command(replay)
 app.command(verify)
+app.command(watch)
+app.command(runs)
+app.command(plot)
+for command in (stop, pause, resume, save, note):
+    app.command(command)
+app.command(set_number, name="set")
 
 
 def main() -> None:

@@ -122,6 +122,15 @@ def answer_to(run: Path, command: Command) -> Answer | None:
     return _answer_in(run / CONTROL / f"{command.id}.answer.json")
 
 
+def is_id(text: str) -> bool:
+    """Return whether a text can be the name of a command, and so part of a file's name.
+
+    Args:
+        text: What was received.
+    """
+    return _NAME.fullmatch(text) is not None
+
+
 class Inbox:
     """Holds the commands that a run has not answered yet.
 

@@ -33,8 +33,7 @@ class JournalWriter:
     """Append records to a journal, from a thread of its own.
 
     Whoever hands in a record never waits for the disk, and what waits to be written is bounded: where the disk takes nothing
-    for long, further records are lost, and a record says how many. A line that a killed process left half is ended, and no
-    reader takes it for a record.
+    for long, further records are lost, and a record says how many. Half a line, as a killed process leaves it, is removed.
 
     Args:
         folder: The run's folder; made where it is missing.
@@ -69,7 +68,8 @@ class JournalWriter:
         if anew:
             self.path.unlink(missing_ok=True)
         self._descriptor: int | None = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-        self._unwritten = b"" if _ends_a_line(self._descriptor) else b"\n"
+        self._unwritten = b""
+        _cut_torn_tail(self._descriptor)
         self._thread = threading.Thread(target=self._work, name="jalon-journal", daemon=True)
         self._thread.start()
 
@@ -262,12 +262,14 @@ def standing(folder: Path) -> Record:
         return {}
 
 
-def _ends_a_line(descriptor: int) -> bool:
+def _cut_torn_tail(descriptor: int) -> None:
+    """Remove half a line, which a killed process has left and no reader has taken in."""
     end = os.lseek(descriptor, 0, os.SEEK_END)
-    if end == 0:
-        return True
-    os.lseek(descriptor, end - 1, os.SEEK_SET)
-    return os.read(descriptor, 1) == b"\n"
+    os.lseek(descriptor, max(0, end - _PIECE_BYTES), os.SEEK_SET)
+    tail = os.read(descriptor, _PIECE_BYTES)
+    torn = len(tail) - tail.rfind(b"\n") - 1
+    if torn:
+        os.ftruncate(descriptor, end - torn)
 
 
 def _spelt(value: Any) -> Any:
