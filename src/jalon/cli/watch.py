@@ -39,7 +39,7 @@ def watch(
         raise ArgumentError(f"jalon watch: {folder} is no folder. Name the one that holds the runs: jalon watch runs")
     if host not in LOCAL and not let_others_in:
         raise ArgumentError(
-            f"jalon watch: --host {host} would let other machines in. Received no --let-others-in. Add it if that is meant; an ssh "
+            f"jalon watch: --host {host} would let other machines in. Add --let-others-in if that is meant; an ssh "
             f"tunnel is safer: ssh -L 8000:127.0.0.1:{port or 'PORT'} this-machine"
         )
     from jalon.live.server import Server, Settings

@@ -69,8 +69,9 @@ def detail(run: RunRecord, *, now: float) -> dict[str, Any]:
     marks = list(run.marks)
     steerable = {name: dict(bounds) for name, bounds in (run.begin.get("steerable") or {}).items()}
     for mark in marks:
-        if mark["kind"] in ("rate", "set") and mark.get("who") in steerable:
-            steerable[mark["who"]]["value"] = mark["value"]
+        who = _RATE if mark["kind"] == "rate" else mark.get("who") if mark["kind"] == "set" else None
+        if who in steerable:
+            steerable[who]["value"] = mark.get("value")
     return summary(run, now=now) | {
         "marks": marks[-200:],
         "steerable": steerable,

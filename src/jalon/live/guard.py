@@ -67,11 +67,12 @@ class Guard:
             refusal = PlainTextResponse(text, status, {"connection": "close"})
             await refusal(scope, receive, send_with_headers)
             return
-        body = _Body(receive)
         try:
-            await self._app(scope, body, send_with_headers)
+            body = await _body(receive) if scope["method"] == "POST" else b""
         except _Refused as refused:
             await PlainTextResponse(refused.text, refused.status, {"connection": "close"})(scope, receive, send_with_headers)
+            return
+        await self._app(scope, _Handed(body, receive), send_with_headers)
 
     def _fault(self, scope: Scope) -> tuple[int, str] | None:
         """Return with what a request is refused, if it is."""
@@ -105,24 +106,29 @@ class _Refused(Exception):
         super().__init__(text)
 
 
-class _Body:
-    """Receives a body of bounded length, in bounded time."""
+async def _body(receive: Receive) -> bytes:
+    """Return a body of bounded length that comes in bounded time."""
+    taken, more = b"", True
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            while more:
+                message = await receive()
+                taken += message.get("body", b"")
+                more = message.get("more_body", False)
+                if len(taken) > MOST_BODY_BYTES:
+                    raise _Refused(413, "The body is too long.")
+    except TimeoutError:
+        raise _Refused(408, "The body did not come.") from None
+    return taken
 
-    def __init__(self, receive: Receive) -> None:
+
+class _Handed:
+    """Hands a body on that has come already."""
+
+    def __init__(self, body: bytes, receive: Receive) -> None:
+        self._body: bytes | None = body
         self._receive = receive
-        self._taken = 0
-        self._done = False
 
     async def __call__(self) -> Message:
-        if self._done:
-            return await self._receive()
-        try:
-            message = await asyncio.wait_for(self._receive(), BODY_SECONDS)
-        except TimeoutError:
-            raise _Refused(408, "The body did not come.") from None
-        if message["type"] == "http.request":
-            self._taken += len(message.get("body", b""))
-            self._done = not message.get("more_body", False)
-            if self._taken > MOST_BODY_BYTES:
-                raise _Refused(413, "The body is too long.")
-        return message
+        body, self._body = self._body, None
+        return await self._receive() if body is None else {"type": "http.request", "body": body, "more_body": False}

@@ -112,7 +112,7 @@ class Page:
         try:
             said = msgspec.json.decode(await request.body())
             run, name, arguments = self.runs.get(said["run"]), said["command"], said.get("arguments", {})
-        except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
+        except (msgspec.DecodeError, KeyError, TypeError, AttributeError, RecursionError):
             return _json({"error": "Expected {run, command, arguments}."}, 400)
         if run is None:
             return _json({"error": "There is no such run."}, 404)
@@ -189,6 +189,7 @@ class Server:
                 lifespan="off",
                 access_log=False,  # an address may hold what is nobody's business
                 log_config=None,
+                log_level="critical",
                 server_header=False,
                 date_header=False,
                 proxy_headers=False,

@@ -152,7 +152,7 @@ class Chart {
       const known = values.filter((value) => value !== null);
       return [parts.length > 1 ? `${part.label} ${name}` : name, known];
     }));
-    this.told.textContent = said.map(([name, known]) => `${name} ${spoken(known.at(-1))}`).join("   ");
+    this.told.textContent = said.map(([name, known]) => `${name} ${spoken(known.at(-1))}`).join(" · ");
     const words = said.map(([name, known]) => known.length
       ? `${name}: now ${spoken(known.at(-1))}, from ${spoken(Math.min(...known))} to ${spoken(Math.max(...known))}`
       : `${name}: no values`);
