@@ -62,14 +62,20 @@ class Watched:
             return json.load(answer)
 
 
-@pytest.fixture(scope="module")
-def watched(tmp_path_factory):
-    """Return a page over an empty folder."""
-    folder = tmp_path_factory.mktemp("runs")
+@contextmanager
+def watching(folder):
+    """Serve a page over a folder, as ``jalon watch`` does."""
     command = [sys.executable, "-m", "jalon", "watch", str(folder)]
     with ended_after(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)) as process:
         made = Watched(folder, process.stdout.readline().split(": ", 1)[1].strip())
         made.process = process
+        yield made
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory):
+    """Return a page over an empty folder."""
+    with watching(tmp_path_factory.mktemp("runs")) as made:
         yield made
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -40,7 +42,7 @@ def page(browser, watched):
 
 def choose(page, name):
     page.get_by_role("button", name=name).first.click()
-    page.wait_for_function("name => document.title.includes(name)", arg=name)
+    wait_for(lambda: name in page.title())
 
 
 def newest(page, metric="loss"):
@@ -117,11 +119,11 @@ def test_side_by_side(page, watched):
     for name, losses in (("first", [1.0, 0.5]), ("second", [0.9, 0.3, 0.2])):
         write_journal(watched.folder / "pair" / name, *(epoch(number, loss=loss) for number, loss in enumerate(losses)))
     page.get_by_label("Search").fill("pair")
-    page.wait_for_function("document.querySelectorAll('#runs li').length === 2")
+    wait_for(lambda: page.evaluate("document.querySelectorAll('#runs li').length === 2"))
     choose(page, "pair/first")
     page.get_by_label("Compare pair/second").check()
     page.get_by_role("heading", name="Side by side").wait_for()
-    page.wait_for_function("state.charts.get('loss').plot.series.length === 3")
+    wait_for(lambda: page.evaluate("state.charts.get('loss').plot.series.length === 3"))
     columns = page.evaluate("state.charts.get('loss').plot.data.map((column) => Array.from(column))")
     rows = page.locator("#compare-table tr").all_inner_texts()
 
@@ -133,16 +135,16 @@ def test_view(page, watched):
     """Smoothing, a logarithmic axis and zooming change what is drawn; keys zoom too, and the choice outlasts a reload."""
     write_journal(watched.folder / "view", *(epoch(number, loss=float(1 + number % 2)) for number in range(100)))
     choose(page, "view")
-    page.wait_for_function("state.charts.get('loss')?.plot?.data[0].length === 100")
+    wait_for(lambda: page.evaluate("state.charts.get('loss')?.plot?.data[0].length === 100"))
     page.get_by_label("Smoothing").fill("0.9")
     smooth = page.evaluate("Array.from(state.charts.get('loss').plot.data[1]).slice(-2)")
     page.get_by_label("Logarithmic").check()
     page.get_by_role("img", name="Curve of loss").press("+")
-    page.wait_for_function("state.charts.get('loss').plot.scales.x.max < 80")
+    wait_for(lambda: page.evaluate("state.charts.get('loss').plot.scales.x.max < 80"))
     logarithmic = page.evaluate("state.charts.get('loss').plot.scales.y.distr")
     told = page.get_by_role("img", name="Curve of loss").get_attribute("aria-label")
     page.reload()
-    page.wait_for_function("state.charts.get('loss')?.plot?.data[0].length === 100")
+    wait_for(lambda: page.evaluate("state.charts.get('loss')?.plot?.data[0].length === 100"))
     kept = page.get_by_label("Logarithmic").is_checked()
     page.get_by_label("Logarithmic").uncheck()
     page.get_by_label("Smoothing").fill("0")
@@ -231,22 +233,14 @@ def test_started_by_fit(tmp_path):
                 return None
 
         found = wait_for(runs)
-        lines = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
-        children = [path.parent.name for path in Path("/proc").glob("[0-9]*/cmdline") if b"jalon.live" in _read(path)]
-        for pid in children:
-            if str(process.pid).encode() and _parent(pid) == process.pid:
-                subprocess.run(["kill", pid], check=True)
+        lines = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in _children(process.pid)]
+        for pid in _children(process.pid):
+            os.kill(pid, signal.SIGKILL)
 
     assert ["a"] == [one["id"] for one in found]
+    assert any(b"jalon.live" in one for one in lines)
     assert not any(token.encode() in one for one in lines)
 
 
-def _read(path):
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""
-
-
-def _parent(pid):
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+def _children(pid):
+    return map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())

@@ -305,7 +305,7 @@ function showCharts(runs) {
     }
     const parts = runs.flatMap((run) => (run.curves || []).filter((one) => one.name === name).map((one) => ({ label: run.id, ...one })));
     const key = JSON.stringify([runs.map((run) => [run.id, run.version, run.key]), view, marks, matchMedia("(prefers-color-scheme: dark)").matches]);
-    if (chart.key !== key) { chart.key = key; chart.show(parts, view, marks); }
+    if (chart.drawn !== key) { chart.drawn = key; chart.show(parts, view, marks); }
   }
 }
 
