@@ -13,7 +13,7 @@ from jalon.live.runs import Runs
 
 Axis = Literal["epoch", "step", "time"]
 WIDEST = 4000
-_FIRST_BYTES = 4 << 20
+_FIRST_BYTES = 1 << 20
 _RATE = "learning_rate"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,26 @@ class Table:
             elif len(column) < rows:
                 column.extend([math.nan] * (rows - len(column)))
             column.append(value)
+
+    def extend(self, places: Sequence[float], times: Sequence[float], columns: Mapping[str, array[float]]) -> bool:
+        """Add many rows; return whether that could be done at once, as where they ascend from the last one on.
+
+        Args:
+            places: The epochs or steps.
+            times: In seconds since 1970.
+            columns: What was reported, by name, of each row.
+        """
+        rows = len(self.places)
+        ascends = np.all(np.diff(np.asarray([*self.places[-1:], *places])) > 0)
+        if not ascends or rows + len(places) > MOST_ROWS:
+            return False
+        self.places.extend(places)
+        self.times.extend(times)
+        for name, values in columns.items():
+            column = self._columns.setdefault(name, array("d"))
+            column.extend(array("d", [math.nan]) * (rows - len(column)))
+            column.extend(values)
+        return True
 
     def set(self, place: float, time: float, name: str, value: float) -> None:
         """Put one value where it belongs, in the row of its place if there is one, as files tell whose curves come one by one."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import math
 from abc import ABC, abstractmethod
+from array import array
 from collections import deque
 from collections.abc import Mapping
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from jalon.live.curves import Table
 from jalon.store import event_records
@@ -27,7 +30,7 @@ _PIECE_BYTES = 8 << 20
 _BATCH = b'{"kind":"batch"'
 
 
-class _Batch(msgspec.Struct):
+class _Batch(msgspec.Struct, gc=False):
     """Is what a journal says of a batch: the record there are most of, and read the fastest way."""
 
     time: float
@@ -38,7 +41,7 @@ class _Batch(msgspec.Struct):
 
 
 _batch = msgspec.json.Decoder(_Batch).decode
-_SPELT = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+_batches = msgspec.json.Decoder(list[_Batch]).decode
 
 
 class RunRecord(ABC):
@@ -107,11 +110,12 @@ class JournalRun(RunRecord):
         if self._tail.begun_anew:
             self._forget()
         self.complete = self._tail.behind == 0
-        for line in lines:
-            if line.startswith(_BATCH):
-                self._take_batch(line)
-            elif (record := decoded(line)) is not None:
-                self._take(record)
+        for is_batch, some in groupby(lines, lambda line: line.startswith(_BATCH)):
+            if is_batch:
+                self._take_batches(list(some))
+            else:
+                for record in filter(None, map(decoded, some)):
+                    self._take(record)
         self.version += bool(lines) or self._tail.begun_anew
 
     def updated(self) -> float:
@@ -142,14 +146,22 @@ class JournalRun(RunRecord):
                 return bool(mark["command"] == "pause")
         return False
 
-    def _take_batch(self, line: bytes) -> None:
+    def _take_batches(self, lines: list[bytes]) -> None:
+        """Take in records of batches, all at once where they are as nearly always: whole, ascending and of the same metrics."""
         try:
-            said = _batch(line)
+            said = _batches(b"[" + b",".join(lines) + b"]")
         except msgspec.DecodeError:
-            return
-        logs = {name: _SPELT.get(value, math.nan) if isinstance(value, str) else value for name, value in said.logs.items()}
-        self.steps.add(said.step, said.time, logs)
-        self._mark_faults(logs, said.time, epoch=said.epoch, step=said.step)
+            said = [one for line in lines if (one := _batch_in(line)) is not None]
+        names = said[0].logs.keys() if said else set()
+        if all(one.logs.keys() == names for one in said):
+            columns = {name: _numbers([one.logs[name] for one in said]) for name in names}
+            if self.steps.extend([one.step for one in said], [one.time for one in said], columns):
+                for row in np.flatnonzero(~np.isfinite(np.column_stack([*columns.values()])).all(axis=1)) if columns else ():
+                    self._mark_faults(said[row].logs, said[row].time, epoch=said[row].epoch, step=said[row].step)
+                return
+        for one in said:
+            self.steps.add(one.step, one.time, {name: _number(value) for name, value in one.logs.items()})
+            self._mark_faults(one.logs, one.time, epoch=one.epoch, step=one.step)
 
     def _take(self, record: dict[str, Any]) -> None:
         kind = record["kind"]
@@ -191,8 +203,8 @@ class JournalRun(RunRecord):
         self.bests |= record.get("bests") or {}
         self._mark_faults(numbers, record["time"], epoch=epoch, step=record.get("step"))
 
-    def _mark_faults(self, logs: Mapping[str, float], time: float, **where: Any) -> None:
-        bad = [name for name, value in logs.items() if not math.isfinite(value)]
+    def _mark_faults(self, logs: Mapping[str, float | str], time: float, **where: Any) -> None:
+        bad = [name for name, value in logs.items() if not math.isfinite(_number(value))]
         if bad and not (self.marks and self.marks[-1]["kind"] == "nan"):
             self.marks.append({"kind": "nan", "time": time, "text": f"{', '.join(bad)} is not finite", **where})
 
@@ -222,13 +234,12 @@ class CsvRun(RunRecord):
         self.version += bool(lines) or self._tail.begun_anew
 
     def _take(self, row: list[str]) -> None:
-        values = {name: number for name, text in zip(self._header, row, strict=False) if (number := _number(text)) is not None}
-        place = values.pop("epoch", None)
-        step = values.pop("step", None)
-        if place is not None and step is None:
-            self.epochs.add(place, math.nan, values)
-        elif step is not None:
+        values = {name: _number(text) for name, text in zip(self._header, row, strict=False)}
+        place, step = values.pop("epoch", math.nan), values.pop("step", math.nan)
+        if not math.isnan(step):
             self.steps.add(step, math.nan, values)
+        elif not math.isnan(place):
+            self.epochs.add(place, math.nan, values)
 
 
 class EventRun(RunRecord):
@@ -280,11 +291,26 @@ def _heading(line: str) -> tuple[str, list[str]]:
     return separator, next(csv.reader([line], delimiter=separator), [])
 
 
-def _number(text: str) -> float | None:
+def _batch_in(line: bytes) -> _Batch | None:
     try:
-        return float(text)
-    except ValueError:
+        return _batch(line)
+    except msgspec.DecodeError:
         return None
+
+
+def _number(value: float | str) -> float:
+    """Return a number, whether it is spelt or not; NaN for what is none."""
+    try:
+        return float(value)
+    except ValueError:
+        return math.nan
+
+
+def _numbers(values: list[Any]) -> array[float]:
+    try:
+        return array("d", values)
+    except TypeError:
+        return array("d", map(_number, values))
 
 
 def is_csv_log(path: Path) -> bool:

@@ -45,6 +45,8 @@ _STATIC = {
     "/uplot-LICENSE.txt": ("uplot-LICENSE.txt", "text/plain; charset=utf-8"),
 }
 _STEERED = ("running", "paused")
+_FIRST_BYTES, _MORE_BYTES = 2 << 20, 16 << 20
+"""How much of a long record is read before something is shown, and each time after that."""
 _IDLE_SECONDS = 600.0
 _LOOK_SECONDS = 2.0
 _MOST_FILES = 8192
@@ -99,7 +101,7 @@ class Page:
             return _json({"error": "There is no such run."}, 404)
         axis, width, begin, end = _view(asked)
         with self.runs.lock:
-            run.refresh()
+            run.refresh(most=_FIRST_BYTES if run.version < 2 else _MORE_BYTES)
             told = api.detail(run, now=time.time())
             if asked.get("known") != f"{run.version}":
                 told["curves"] = api.curves(run, axis=axis, width=width, begin=begin, end=end)

@@ -1,4 +1,4 @@
-"""Commands to a running training, as files in its folder's ``control/``, and its answers beside them."""
+"""Commands to a running training, as files in the folder ``control`` of its folder, and its answers beside them."""
 
 from __future__ import annotations
 
