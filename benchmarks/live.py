@@ -3,9 +3,10 @@
     .venv/bin/python benchmarks/live.py [--pairs 15] [--only cost]
 
 ``cost``: the tutorial's epoch with journal and commands, and with a page that asks for the run twice a second besides, against
-the same epoch without; each block of ours stands between two of the other, as in ``benchmarks/fit.py``. The page's server and
-the one who asks run at the lowest priority beside it. ``paint``: from opening the page to the drawn curves of a run of
-1,000,000 points. ``point``: from the end of an epoch to its point in the browser. The last two take Chromium.
+the same epoch without; each block of ours stands between two of the other, as in ``benchmarks/fit.py``. Printed: the median of
+the ratios, and the middle three fifths of them. The page's server and the one who asks run at the lowest priority. ``paint``:
+from opening the page to the drawn curves of a run of 1,000,000 points. ``point``: from the end of an epoch to its point in the
+browser. The last two take Chromium.
 """
 
 from __future__ import annotations
@@ -18,11 +19,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from urllib.request import Request, urlopen
 
 import torch
 from fit import BATCH, digits, network, seven
@@ -35,14 +34,15 @@ from jalon.store.journal import JournalWriter
 EPOCHS = 30
 
 
-def trained(data: tuple[torch.Tensor, ...], folder: Path | None, *, repeats: int) -> float:
+def trained(data: tuple[torch.Tensor, ...], folder: Path | None, *, repeats: int) -> tuple[float, float]:
+    """Return the seconds that a training takes, and those of the processor, with those of its threads."""
     x, y, x_val, y_val = data
     model = jalon.Model(network()).compile(torch.optim.Adam, loss=nn.CrossEntropyLoss(), metrics=["accuracy"])
     with tempfile.TemporaryDirectory() as other:
         told = seven(Path(other), saving=False) + ([] if folder is None else [Journal(folder), Steering(folder)])
-        began = time.perf_counter()
+        began, processor = time.perf_counter(), time.process_time()
         model.fit(x, y, batch_size=BATCH, epochs=EPOCHS // repeats, validation_data=(x_val, y_val), callbacks=told, verbose=0)
-        return time.perf_counter() - began
+        return time.perf_counter() - began, time.process_time() - processor
 
 
 @contextmanager
@@ -56,50 +56,49 @@ def page(folder: Path):
         process.wait()
 
 
+ASK = """
+import sys, time, urllib.request
+base, _, token = sys.argv[1].partition("/#token=")
+request = urllib.request.Request(f"{base}/api/run?id=run", headers={"Authorization": f"Bearer {token}"})
+while True:
+    time.sleep(0.5)
+    urllib.request.urlopen(request).read()
+"""
+
+
 @contextmanager
-def asked(address: str, run: str):
-    """Ask for a run twice a second, as an open page does."""
-    base, _, token = address.partition("/#token=")
-    request = Request(f"{base}/api/run?id={run}", headers={"Authorization": f"Bearer {token}"})
-    done = threading.Event()
-
-    def ask() -> None:
-        while not done.wait(0.5):
-            urlopen(request).read()
-
-    thread = threading.Thread(target=ask)
-    thread.start()
+def asked(address: str):
+    """Ask for the run twice a second, as an open page does."""
+    process = subprocess.Popen(["nice", "-n", "19", sys.executable, "-c", ASK, address])
     try:
         yield
     finally:
-        done.set()
-        thread.join()
+        process.kill()
+        process.wait()
 
 
 def interval(ratios: list[float]) -> str:
     ordered = sorted(ratios)
     low, high = ordered[len(ordered) // 5], ordered[-1 - len(ordered) // 5]
-    return f"{statistics.median(ordered):.3f}  (middle three fifths {low:.3f} to {high:.3f})"
+    return f"{statistics.median(ordered):.3f} ({low:.3f} to {high:.3f})"
 
 
 def cost(pairs: int) -> None:
     for repeats, steps in ((1, 45), (8, 360)):
-        data = digits(repeats)
+        data, shorter = digits(repeats), min(repeats, 6)
         with tempfile.TemporaryDirectory() as top, page(Path(top)) as address:
             folder = Path(top, "run")
+            trained(data, folder, repeats=shorter)
             for what in ("journal and commands", "and a page that is open"):
-                ratios = []
-                before = trained(data, None, repeats=min(repeats, 6))
-                for _ in range(pairs):
-                    if what.startswith("and"):
-                        with asked(address, "run"):
-                            ours = trained(data, folder, repeats=min(repeats, 6))
-                    else:
-                        ours = trained(data, folder, repeats=min(repeats, 6))
-                    after = trained(data, None, repeats=min(repeats, 6))
-                    ratios.append(2 * ours / (before + after))
-                    before = after
-                print(f"epochs of {steps} steps, {what:26} {interval(ratios)}", flush=True)
+                walls, processors = [], []
+                with asked(address) if what.startswith("and") else nullcontext():
+                    before = trained(data, None, repeats=shorter)
+                    for _ in range(pairs):
+                        ours, after = trained(data, folder, repeats=shorter), trained(data, None, repeats=shorter)
+                        walls.append(2 * ours[0] / (before[0] + after[0]))
+                        processors.append(2 * ours[1] / (before[1] + after[1]))
+                        before = after
+                print(f"epochs of {steps} steps, {what}: {interval(walls)}, by the processor {interval(processors)}", flush=True)
 
 
 def million(folder: Path) -> None:

@@ -4,6 +4,7 @@
 const COLORS = ["--c0", "--c1", "--c2", "--c3", "--c4", "--c5", "--c6", "--c7"];
 const MARK_COLORS = { rate: "--c4", save: "--c2", best: "--good", warning: "--warn", nan: "--bad", error: "--bad", stop: "--bad", resumed: "--c5", set: "--c4", note: "--c3" };
 const MARK_SIGNS = { rate: "▼", save: "●", best: "★", warning: "!", nan: "✖", error: "✖", stop: "■", resumed: "↻", set: "▼", note: "✎" };
+const WHOLE = Array.from({ length: 12 }, (_, power) => [1, 2, 5].map((digit) => digit * 10 ** power)).flat();
 
 function color(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -102,7 +103,7 @@ class Chart {
       cursor: { drag: { x: true, y: false, setScale: false }, points: { size: 6 } },
       select: { show: true },
       scales: { x: { time: false }, y: view.log ? { distr: 3 } : {} },
-      axes: [{ ...axis, size: 34 }, { ...axis, size: 62, values: (_, ticks) => ticks.map((tick) => tick === null ? "" : spoken(tick)) }],
+      axes: [{ ...axis, size: 34, incrs: view.axis === "time" ? undefined : WHOLE }, { ...axis, size: 62, values: (_, ticks) => ticks.map((tick) => tick === null ? "" : spoken(tick)) }],
       series: [{ label: unit, value: (_, value) => value === null ? "–" : String(value) }, ...labels.map((one) => {
         const own = runs > 1 ? one.run : 0;
         const validation = one.name.startsWith("val_");
@@ -142,7 +143,7 @@ class Chart {
         ctx.lineTo(x, bbox.top + bbox.height);
         ctx.stroke();
       }
-      ctx.fillText(MARK_SIGNS[mark.kind] || "·", x, bbox.top + (mark.kind === "save" ? bbox.height - 3 * ratio : 10 * ratio));
+      ctx.fillText(MARK_SIGNS[mark.kind] || "·", x, bbox.top + ({ save: bbox.height - 3 * ratio, best: 23 * ratio }[mark.kind] ?? 10 * ratio));
     }
     ctx.restore();
   }
