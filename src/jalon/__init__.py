@@ -51,20 +51,16 @@ __all__ = [
     "Tree",
     "bridges",
     "callbacks",
-    "every",
-    "replay",
-    "replay_grid",
-    "bridges",
-    "callbacks",
     "check",
     "every",
     "measuring",
+    "replay",
+    "replay_grid",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("bridges", "callbacks", "replay"):
-    if name in ("bridges", "callbacks", "check"):
+    if name in ("bridges", "callbacks", "check", "replay"):
         return importlib.import_module(f"jalon.{name}")
     if name in _HOMES:
         value = getattr(importlib.import_module(_HOMES[name]), name)

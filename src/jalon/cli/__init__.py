@@ -12,8 +12,8 @@ from jalon.cli.check import check
 from jalon.cli.demo import demo
 from jalon.cli.explain import explain
 from jalon.cli.inspect import inspect
-from jalon.cli.replay import replay
 from jalon.cli.plot import plot
+from jalon.cli.replay import replay
 from jalon.cli.runs import runs
 from jalon.cli.steer import note, pause, resume, save, set_number, stop
 from jalon.cli.verify import verify

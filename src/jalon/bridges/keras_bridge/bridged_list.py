@@ -100,8 +100,7 @@ class BridgedList(HearsOfFailure):
         self._session.enter_context(self._list.session())
         self._guarded(self._list.begin, run, model, params)
         if phase == "train":
-            self._guarded(SUPPORT.check, self._list)
-            self._guarded(self._list.validate)
+            self._guarded(self._list.validate, SUPPORT)
             if run.keeper is not None:
                 self._session.enter_context(leaving_on_signals(run))
                 resuming.say_if_the_order_is_lost()

@@ -74,8 +74,7 @@ class Conductor(Callback):
         run.begin(0 if call is None else call.initial_epoch)
         self._fitting = True
         _tell_once()
-        SUPPORT.check(self._members)
-        validate(self._members, run)
+        validate(self._members, run, SUPPORT)
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._shared.begin_epoch(epoch)
