@@ -36,7 +36,7 @@ def look_at(callbacks: Iterable[Any], run: Run, support: LoopSupport | None) -> 
     setup = Setup.of_run(callbacks, run, support)
     if in_place_of_training is not None:
         in_place_of_training(setup)
-    if not run.is_main:
+    if not run.warns:
         return
     ignored = ignored_now()
     for rule in _said_at_the_beginning():

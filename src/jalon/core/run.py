@@ -106,6 +106,7 @@ class Run:
         id: The run's own name, the same after every restart, if something makes it last; log files may carry it.
         resumed: Whether an earlier training is gone on with. Known before ``on_train_begin``: what has been written of it
             is cut back by ``load_state_dict``, and not begun anew.
+        warns: Whether mistakes in the setup are warned of here; of several processes, by the main one alone.
         keeps: Whether the driver calls the keeper.
         params: ``{"verbose", "epochs", "steps"}`` of the loop, as callbacks get them.
         validation_freq: Every how many epochs validation follows, or after which of them, counted from 1, where the loop says it.
@@ -145,6 +146,7 @@ class Run:
         self.commits_epochs = True
         self.recorders: list[Callable[[str, dict[str, Any]], None]] = []
         self.callbacks: CallbackList | None = None
+        self.warns = self.is_main
         self.keeps = False
         self.params: Mapping[str, Any] = {}
         self.validation_freq: int | Collection[int] | None = None

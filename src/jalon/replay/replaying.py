@@ -98,6 +98,7 @@ class Replaying:
         self.trainer = RecordAdapter(record, learning_rate=learning_rate)
         self.clock = _Clock()
         self.run = Run(self.trainer, epochs=record.epochs[-1].number + 1, clock=self.clock, rank=1, world_size=2)
+        self.run.warns = True
         self.run.epoch = self.run.initial_epoch = record.epochs[0].number
         self.files = self.run.files = _Files(self.trainer)
         self.run.keeps, self.run.keeper = True, _Kept()
