@@ -157,3 +157,11 @@ def test_what_is_wrong_with_a_configuration_is_said(tmp_path, text, says):
 
     with pytest.raises(ArgumentError, match=says):
         check_config(path)
+
+
+def test_a_warning_shows_the_line_of_the_program():
+    """Not one of jalon's own: that is where the mistake can be mended, and where a second one is not told twice."""
+    with pytest.warns(IneffectiveCallback) as caught:
+        play([never_reduces()], [EPOCH])
+
+    assert __file__ == caught[0].filename

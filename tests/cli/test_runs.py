@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from jalon.callbacks import Callback, EarlyStopping, Journal, Steering
+from jalon.callbacks import Callback, EarlyStopping, Journal, ModelCheckpoint, Steering
 from jalon.core.clock import SystemClock
 from jalon.testing import play
 
@@ -87,6 +87,14 @@ def test_listed(ended):
     assert 0 == code
     assert "stopped a<b> 3 of 9 epochs, best loss 0.5 in epoch 1, no improvement in loss for 2 epochs" == said
     assert ["a<b>"] == [one["id"] for one in found]
+
+
+def test_the_best_of_the_last_epoch_is_listed(tmp_path):
+    """Also where it is known only when its file is written, in the background, after the epoch's end."""
+    saves = ModelCheckpoint(tmp_path / "best.json", monitor="loss", save_best_only=True)
+    play([saves, Journal(tmp_path / "runs" / "a")], [{"loss": 0.5}, {"loss": 0.25}])
+
+    assert (0, "finished a 2 of 2 epochs, best loss 0.25 in epoch 2") == jalon("runs", tmp_path / "runs")
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".html"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Iterable
 from functools import cache
@@ -55,4 +56,12 @@ def _say(finding: Finding) -> None:
     if finding.severity == "error":
         raise ArgumentError(str(finding))
     kind = HookNotReached if finding.code == NOT_REACHED else IneffectiveCallback
-    warnings.warn(str(finding), kind, stacklevel=4)
+    warnings.warn(str(finding), kind, stacklevel=_frames_of_jalon())
+
+
+def _frames_of_jalon() -> int:
+    """Return how far up the caller of jalon is, whose line a warning is to show."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "jalon":
+        frame, level = frame.f_back, level + 1
+    return level

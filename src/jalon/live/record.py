@@ -174,6 +174,8 @@ class JournalRun(RunRecord):
                 self.end = record
             elif kind in MARKED:
                 self.marks.append(record)
+                if record.get("best"):  # known only when the file is there, after the epoch's own record
+                    self.bests[record["monitor"]] = {"value": record["value"], "epoch": record["epoch"]}
         except (KeyError, TypeError, ValueError, AttributeError):
             return  # it is none of ours
 
