@@ -569,6 +569,22 @@ def test_after_a_resume_the_best_file_stays(tmp_path):
     assert Best("val_loss", 0.3, 1, tmp_path / "2.pt") == run.bests["val_loss"]
 
 
+def test_after_a_resume_what_was_about_to_be_deleted_is(tmp_path):
+    """A process that is killed between the backup of an epoch and the end of its save leaves a file too many."""
+    states = []
+
+    class Backup(Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            states.append(first.state_dict())
+
+    first, second = (ModelCheckpoint(tmp_path / "{epoch}.pt", keep_last=1) for _ in range(2))
+    train([first, Backup()], losses(0.5, 0.4))
+    (tmp_path / "1.pt").write_bytes(b"not deleted yet")
+    train(second, [], state={"ModelCheckpoint": states[-1]}, first_epoch=2)
+
+    assert ["2.pt"] == files_in(tmp_path)
+
+
 @pytest.mark.parametrize("save_freq", [5, every(steps=5), every(seconds=50)])
 def test_after_a_resume_the_count_goes_on(tmp_path, save_freq):
     """Cut off inside an epoch, a resumed training saves at the batches at which the whole one would have."""

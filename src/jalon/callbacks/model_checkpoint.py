@@ -224,8 +224,10 @@ class ModelCheckpoint(MonitorCallback):
             self._consider_all(_Moment(epoch, None, dict(logs or {})))
 
     def on_train_end(self, logs: Logs | None = None) -> None:
-        """Wait until the last save is on the disk."""
+        """Wait until the last save is on the disk, and delete what is not kept."""
         self._settle()
+        for track in self._tracks:
+            self._delete_superfluous(track)
 
     def close(self) -> None:
         """Wait until what was saved is on the disk."""
@@ -234,8 +236,9 @@ class ModelCheckpoint(MonitorCallback):
     def state_dict(self) -> dict[str, Any]:
         """Return the best values, the files written and what was counted.
 
-        What is being written counts as written: whoever saves this state makes sure that it was. After a save that failed
-        there is no telling beforehand, so that it is waited for.
+        What is being written counts as written: whoever saves this state makes sure that it was. What is to be deleted then
+        counts as there, so that after an interruption it still is deleted. After a save that failed there is no telling
+        beforehand, so that it is waited for.
         """
         if self._troubled or any(save.outcome.done() and save.outcome.exception() for save in self._pending):
             self._settle()
@@ -255,8 +258,6 @@ class ModelCheckpoint(MonitorCallback):
         for save in self._pending:
             if save.track is track:
                 expected.take_in(save.file, save.at, improved=save.improved)
-                gone = self._superfluous(expected.saved, monitor)
-                expected.saved = [file for file in expected.saved if file not in gone]
         return expected
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -377,6 +378,9 @@ class ModelCheckpoint(MonitorCallback):
         self.run.record("save", **where, path=str(file.path), monitor=track.monitor.name, value=file.value, best=improved)
         if improved and track.reached is not None:
             self.run.bests[track.monitor.name] = track.reached
+        self._delete_superfluous(track)
+
+    def _delete_superfluous(self, track: _Track) -> None:
         for old in self._superfluous(track.saved, track.monitor):
             if self._delete(old.path):
                 track.saved.remove(old)

@@ -150,6 +150,36 @@ def test_an_interrupted_training_ends_as_one_that_was_not(tmp_path):
     assert whole == train(tmp_path / "run", Interrupt())
 
 
+def test_the_best_epoch_holds_random_keys_and_small_types(tmp_path):
+    """They are put back at the end, also those of before an interruption, in the types that they had."""
+
+    class Interrupt(jalon.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 2 and not (tmp_path / "once").exists():
+                (tmp_path / "once").touch()
+                raise KeyboardInterrupt
+
+    def train(run_dir, *callbacks):
+        tree = jalon.Tree(
+            {"kernel": jnp.ones(2, jnp.bfloat16)}, key=jax.random.key(0), keys=jax.random.split(jax.random.key(1), 3)
+        )
+        best = EarlyStopping("loss", mode="max", restore_best_weights=True)
+        loop = jalon.Loop([best, *callbacks], model=tree, epochs=4, verbose=0, run_dir=run_dir)
+        for epoch in loop:
+            tree.key, _ = jax.random.split(tree.key)
+            tree.params = {"kernel": tree.params["kernel"] * 1.5}
+            loop.log(loss=[1.0, 2.0, 1.5, 1.2][epoch])
+        kernel, keys = tree.params["kernel"], [jax.random.key_data(keys).tolist() for keys in (tree.key, tree.keys)]
+        return kernel.dtype, kernel.tolist(), keys
+
+    whole = train(None)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "run", Interrupt())
+
+    assert (jnp.bfloat16, [2.25, 2.25]) == whole[:2]
+    assert whole == train(tmp_path / "run", Interrupt())
+
+
 def test_a_file_of_something_else_is_refused(tmp_path):
     """It names what differs, and nothing is changed."""
     tree, step = made()

@@ -51,10 +51,12 @@ def _like(own: Any, value: Any, dtype: Any) -> Any:
 
 def _like_jax(own: Any, value: Any, dtype: Any) -> Any:
     jnp = _jax().numpy
-    if own.weak_type and not own.shape:  # what it is multiplied with keeps its type
+    if _is_key(own):
+        made = jnp.copy(value)
+    elif own.weak_type and not own.shape:  # what it is multiplied with keeps its type
         made = jnp.asarray(np.asarray(value, dtype).item())
     else:
-        made = jnp.array(value, dtype=None if _is_key(own) else dtype)
+        made = jnp.array(value, dtype=dtype)
     return _jax().device_put(made, own.sharding) if own.committed else made
 
 

@@ -16,8 +16,8 @@ _MOST_PENDING = 4096
 class Means:
     """Keeps the weighted mean of each metric of one phase.
 
-    A value on a device is copied there and not waited for; what was logged is added up in the order in which it was logged, in
-    double precision, so that the mean does not depend on when it was read.
+    A value on a device is copied there and not waited for; a value in the host's memory is read at once. What was logged is
+    added up in the order in which it was logged, in double precision, so that the mean does not depend on when it was read.
 
     Attributes:
         updates: How many times something was added.
@@ -50,13 +50,7 @@ class Means:
         mean = self._of.get(name)
         if mean is None:
             mean = self._of[name] = _Mean()
-        if type(value) is float:
-            mean.values.append(value)
-        else:
-            mean.values.append(_kept(name, value))
-            if len(mean.values) > _MOST_PENDING:
-                mean.fold(_MOST_PENDING // 2)
-        mean.weights.append(weight)
+        mean.add(value if type(value) is float else _kept(name, value), weight)
         self.updates += 1
 
     def read(self) -> dict[str, float]:
@@ -82,6 +76,16 @@ class _Mean:
         self.values: list[Any] = []
         self.weights: list[float] = []
 
+    def add(self, value: Any, weight: float) -> None:
+        if type(value) is float and not self.values:
+            self.total += value * weight
+            self.weight += weight
+            return
+        self.values.append(value)
+        self.weights.append(weight)
+        if len(self.values) > _MOST_PENDING:
+            self.fold(_MOST_PENDING // 2)
+
     def read(self) -> float:
         self.fold(len(self.values))
         return self.total / self.weight if self.weight else float("nan")
@@ -101,7 +105,7 @@ def _kept(name: str, value: Any) -> Any:
     if hasattr(value, "detach"):
         if value.numel() != 1:
             raise _several(name, value)
-        return value.detach().clone()
+        return float(value.item()) if value.is_cpu else value.detach().clone()
     if getattr(value, "size", 1) != 1 and hasattr(value, "shape"):
         raise _several(name, value)
     if type(value).__module__.startswith("jax"):  # cannot change, and may still be being computed

@@ -55,7 +55,7 @@ class LoopPlace:
 
     def note_the_top(self, *, wanted: bool) -> None:
         """Note where random numbers stand before the body of an epoch, where somebody may want to go on within it."""
-        self._top = _random() if wanted else None
+        self._top = self._random_numbers() if wanted else None
 
     # ---- the data ------------------------------------------------------------------------------------------------------
 
@@ -125,9 +125,7 @@ class LoopPlace:
         self.batches = within["batches"]
         self.validated = dict(within["validated"])
         self.means.load_state_dict(within["means"])
-        _load_random(within["random"])
-        for name, state in within["named random"].items():
-            load_state(name, self._named[name], state)
+        self._load_random_numbers(within["random"])
 
     # ---- what is saved -------------------------------------------------------------------------------------------------
 
@@ -161,8 +159,7 @@ class LoopPlace:
             "batches": self.batches,
             "means": self.means.state_dict(),
             "validated": self.validated,
-            "random": _random(),
-            "named random": {name: state_of(name, one) for name, one in self._named.items() if is_random(one)},
+            "random": self._random_numbers(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -176,7 +173,17 @@ class LoopPlace:
         """Let random numbers stand as they stood before the body of the epoch that is gone on with."""
         if self._within is not None:
             self._top = self._within["top"]
-            _load_random(self._top)
+            self._load_random_numbers(self._top)
+
+    def _random_numbers(self) -> dict[str, Any]:
+        """Return where the random numbers of the process stand, and those of the generators that the user named."""
+        named = {name: state_of(name, one) for name, one in self._named.items() if is_random(one)}
+        return {"process": _random(), "named": named}
+
+    def _load_random_numbers(self, state: Mapping[str, Any]) -> None:
+        _load_random(state["process"])
+        for name, one in state["named"].items():
+            load_state(name, self._named[name], one)
 
 
 def _random() -> dict[str, Any]:
