@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from jalon.callbacks.learning_rate_scheduler import LearningRateScheduler
     from jalon.callbacks.model_checkpoint import ModelCheckpoint
     from jalon.callbacks.monitor_callback import MonitorCallback
+    from jalon.callbacks.notify import Notify
     from jalon.callbacks.orbax_checkpoint import OrbaxCheckpoint
     from jalon.callbacks.progbar_logger import ProgbarLogger
     from jalon.callbacks.reduce_lr_on_plateau import ReduceLROnPlateau
@@ -42,6 +43,7 @@ _HOMES = {
     "LearningRateScheduler": "jalon.callbacks.learning_rate_scheduler",
     "ModelCheckpoint": "jalon.callbacks.model_checkpoint",
     "MonitorCallback": "jalon.callbacks.monitor_callback",
+    "Notify": "jalon.callbacks.notify",
     "OrbaxCheckpoint": "jalon.callbacks.orbax_checkpoint",
     "ProgbarLogger": "jalon.callbacks.progbar_logger",
     "ReduceLROnPlateau": "jalon.callbacks.reduce_lr_on_plateau",
@@ -68,6 +70,7 @@ __all__ = [
     "LearningRateScheduler",
     "ModelCheckpoint",
     "MonitorCallback",
+    "Notify",
     "OrbaxCheckpoint",
     "ProgbarLogger",
     "ReduceLROnPlateau",

@@ -20,6 +20,7 @@ from jalon.callbacks.csv_logger import CSVLogger
 from jalon.callbacks.early_stopping import EarlyStopping
 from jalon.callbacks.history import History
 from jalon.callbacks.model_checkpoint import ModelCheckpoint
+from jalon.callbacks.notify import Notify
 from jalon.callbacks.orbax_checkpoint import OrbaxCheckpoint
 from jalon.callbacks.remote_monitor import RemoteMonitor
 from jalon.callbacks.tensorboard import TensorBoard
@@ -28,7 +29,7 @@ from jalon.core.run import Phase, Run
 from jalon.errors import NotReady
 
 PACKAGES = ("lightning.pytorch", "pytorch_lightning")
-_NOT_IN_A_FAST_RUN = (ModelCheckpoint, OrbaxCheckpoint, EarlyStopping, CSVLogger, TensorBoard, RemoteMonitor)
+_NOT_IN_A_FAST_RUN = (ModelCheckpoint, OrbaxCheckpoint, EarlyStopping, CSVLogger, TensorBoard, RemoteMonitor, Notify)
 
 
 def lightning(callbacks: Any = None) -> Any:
