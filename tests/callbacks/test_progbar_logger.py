@@ -27,6 +27,7 @@ from jalon.errors import ArgumentError, CallbackDegraded, OlderSpelling
 
 EPOCH_LOGS = {"accuracy": 0.931, "loss": 0.2215, "val_accuracy": 0.92, "val_loss": 0.25}
 BAR = "━" * 20
+METRICS = "accuracy: 0.9310 - loss: 0.2215 - val_accuracy: 0.9200 - val_loss: 0.2500"
 
 
 class NoModel(TrainerAdapter):
@@ -167,7 +168,7 @@ class Terminal:
                 rows.append("")
             elif token == "\x1b[K":
                 rows[-1] = rows[-1][:column]
-            elif not re.fullmatch(r"\x1b\[\d*m", token):
+            elif not re.fullmatch(r"\x1b\[[\d;]*m", token):
                 assert len(token) == 1, f"the screen does not know {token!r}"
                 if column == self.columns:
                     rows.append("")
@@ -178,14 +179,15 @@ class Terminal:
 
     def drawings(self):
         """Return each state of the moving line, without colours."""
-        return re.findall(r"\r([^\r\n]+)\x1b\[K", re.sub(r"\x1b\[\d*m", "", self.text))
+        return re.findall(r"\r([^\r\n]+)\x1b\[K", re.sub(r"\x1b\[[\d;]*m", "", self.text))
 
 
 @pytest.fixture
 def on_terminal(monkeypatch):
     """Return a function that does something with the standard output on a terminal."""
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name in ("NO_COLOR", "CI"):
+        monkeypatch.delenv(name, raising=False)
 
     def on_terminal(action, columns=80):
         with contextlib.closing(Terminal(columns)) as terminal, monkeypatch.context() as patch:
@@ -210,6 +212,10 @@ def test_an_unknown_count_mode():
         ProgbarLogger(count_mode="epochs")
 
 
+def wrapped(line, columns):
+    return [line[start : start + columns] for start in range(0, len(line), columns)]
+
+
 @pytest.mark.parametrize("columns", [40, 80, 300])
 def test_terminal(on_terminal, columns):
     """What stays on the terminal is a title and a line with all metrics per epoch, whatever the width."""
@@ -218,8 +224,8 @@ def test_terminal(on_terminal, columns):
     terminal = on_terminal(loop.fit, columns)
 
     line = f"45/45 {BAR} 1s 10ms/step - accuracy: 0.9310 - loss: 0.2215 - val_accuracy: 0.9200 - val_loss: 0.2500"
-    wrapped = [line[start : start + columns] for start in range(0, len(line), columns)]
-    assert ["Epoch 1/2", *wrapped, "Epoch 2/2", *wrapped, ""] == terminal.rows()
+    first, second = (wrapped(line + best, columns) for best in (" ★", " (★ 0.2500, 1 epoch ago)"))
+    assert ["Epoch 1/2", *first, "Epoch 2/2", *second, ""] == terminal.rows()
 
 
 @pytest.mark.parametrize("columns", [8, 40, 80, 300])
@@ -358,7 +364,7 @@ def test_others_messages_are_whole(on_terminal):
     rows = on_terminal(loop.fit, 300).rows()
 
     assert ["printed", "spoken", "End of epoch 0"] == rows[:3]
-    assert rows[3].endswith("val_loss: 0.2500 - learning_rate: 0.1000")
+    assert rows[3].endswith("val_loss: 0.2500 ★ - learning_rate: 0.1000")
     assert [""] == rows[4:]
 
 
@@ -414,8 +420,8 @@ def test_no_last_line(capsys):
     Loop(epochs=2, step_time=0.001).fit()
 
     assert [
-        "Epoch 1/2 - 45/45 - 0s - 1ms/step - accuracy: 0.9310 - loss: 0.2215 - val_accuracy: 0.9200 - val_loss: 0.2500",
-        "Epoch 2/2 - 45/45 - 0s - 1ms/step - accuracy: 0.9310 - loss: 0.2215 - val_accuracy: 0.9200 - val_loss: 0.2500",
+        f"Epoch 1/2 - 45/45 - 0s - 1ms/step - {METRICS} best",
+        f"Epoch 2/2 - 45/45 - 0s - 1ms/step - {METRICS} (best 0.2500, 1 epoch ago)",
     ] == capsys.readouterr().out.splitlines()
 
 
@@ -435,8 +441,8 @@ def test_verbose_2(on_terminal):
     terminal = on_terminal(Loop(verbose=2, epochs=2, step_time=4.0).fit, 300)
 
     assert [
-        "Epoch 1/2 - 45/45 - 3:20 - 4s/step - accuracy: 0.9310 - loss: 0.2215 - val_accuracy: 0.9200 - val_loss: 0.2500",
-        "Epoch 2/2 - 45/45 - 3:20 - 4s/step - accuracy: 0.9310 - loss: 0.2215 - val_accuracy: 0.9200 - val_loss: 0.2500",
+        f"Epoch 1/2 - 45/45 - 3:20 - 4s/step - {METRICS} best",
+        f"Epoch 2/2 - 45/45 - 3:20 - 4s/step - {METRICS} (best 0.2500, 1 epoch ago)",
         "",
     ] == terminal.text.split("\r\n")
 
@@ -480,7 +486,7 @@ def test_pipe(tmp_path):
     assert not re.search(r"[\r\b\x1b]", done.stdout)
     assert [
         "Epoch 1/2 - 100% - 60/60 - ETA 0s - 1s/step - accuracy: 0.9000 - loss: 0.5000",
-        "Epoch 1/2 - 100/100 - 1:45 - 1s/step - accuracy: 0.9310 - loss: 0.2215 - val_accuracy: 0.9200 - val_loss: 0.2500",
+        f"Epoch 1/2 - 100/100 - 1:45 - 1s/step - {METRICS} best",
     ] == done.stdout.splitlines()[:2]
     assert "Stopped after epoch 2 of 2: enough" == done.stdout.splitlines()[-1]
 

@@ -4,17 +4,38 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jalon.sinks.progress import ASCII, Progress, Style, bar_line, columns, duration, layout, number, pace, report, summary
+from jalon.sinks.progress import (
+    ASCII,
+    Progress,
+    Reached,
+    Style,
+    bar_line,
+    columns,
+    duration,
+    layout,
+    number,
+    pace,
+    report,
+    summary,
+    throughput,
+)
 
 HALFWAY = Progress(
     "Epoch 3/50", seen=22, total=45, seconds=3.0, per_step=0.00048, metrics={"loss": 0.2215, "accuracy": 0.931, "auc": 0.5}
 )
+
+EVERYTHING = replace(
+    HALFWAY, batch_size=32, bests={"val_loss": Reached(0.25, 3)}, rate="lr 0.001", waits=("stop in 4", "lr cut in 9")
+)
+BAR20, BAR10 = "22/45 =========........... ETA 0s", "22/45 ====...... ETA 0s"
+METRICS, BEST, WAITS = " - loss: 0.2215", " - * val_loss: 0.2500, 3 epochs ago", " - stop in 4 - lr cut in 9"
 
 
 @pytest.mark.parametrize(
@@ -61,19 +82,29 @@ def test_layout_with_room():
 @pytest.mark.parametrize(
     ("width", "line"),
     [
-        (79, "22/45 =========........... ETA 0s 480us/step - loss: 0.2215 - accuracy: 0.9310"),
-        (60, "22/45 =========........... ETA 0s 480us/step - loss: 0.2215"),
-        (50, "22/45 =========........... ETA 0s - loss: 0.2215"),
-        (40, "22/45 ====...... ETA 0s - loss: 0.2215"),
-        (35, "22/45 ==... ETA 0s - loss: 0.2215"),
-        (30, "22/45 ETA 0s - loss: 0.2215"),
-        (20, "22/45 ==... ETA 0s"),
+        (300, f"{BAR20} 480us/step 66,700 samples/s{METRICS} - accuracy: 0.9310 - auc: 0.5000{BEST} - lr 0.001{WAITS}"),
+        (180, f"{BAR20} 480us/step{METRICS} - accuracy: 0.9310 - auc: 0.5000{BEST} - lr 0.001{WAITS}"),
+        (160, f"{BAR20}{METRICS} - accuracy: 0.9310 - auc: 0.5000{BEST} - lr 0.001{WAITS}"),
+        (144, f"{BAR10}{METRICS} - accuracy: 0.9310 - auc: 0.5000{BEST} - lr 0.001{WAITS}"),
+        (134, f"{BAR10}{METRICS} - accuracy: 0.9310 - auc: 0.5000{BEST}{WAITS}"),
+        (120, f"{BAR10}{METRICS} - accuracy: 0.9310 - auc: 0.5000{BEST} - stop in 4"),
+        (105, f"{BAR10}{METRICS} - accuracy: 0.9310{BEST} - stop in 4"),
+        (89, f"{BAR10}{METRICS}{BEST} - stop in 4"),
+        (79, f"{BAR10}{METRICS} - * val_loss: 0.2500, 3 ago - stop in 4"),
+        (74, f"22/45 ==... ETA 0s{METRICS} - * val_loss: 0.2500, 3 ago - stop in 4"),
+        (62, f"22/45 ==... ETA 0s{METRICS} - * val_loss: 0.2500, 3 ago"),
+        (40, f"22/45 ==... ETA 0s{METRICS}"),
+        (30, f"22/45 ETA 0s{METRICS}"),
+        (20, "22/45 ETA 0s"),
         (8, "22/45 ET"),
     ],
 )
 def test_layout_gives_way(width, line):
-    """Where it is narrow the later metrics go first, then the time per step, the bar by halves, the first metric."""
-    assert line == layout(HALFWAY, width, ASCII)
+    """
+    What goes first where it is narrow: samples and time per step, half of the bar, the rate, the later countdowns and
+    metrics, the word "epochs", half of the bar again, the countdown, the best, the bar, the metric.
+    """
+    assert line == layout(EVERYTHING, width, ASCII)
 
 
 @given(
@@ -81,10 +112,14 @@ def test_layout_gives_way(width, line):
     seen=st.integers(0, 10**7),
     total=st.none() | st.integers(0, 10**7),
     metrics=st.dictionaries(st.text("loß精度e\u0301_", min_size=1, max_size=40), st.floats(), max_size=6),
+    waits=st.lists(st.sampled_from(["stop in 4", "lr cut in 10"])),
 )
-def test_layout_never_too_wide(width, seen, total, metrics):
+def test_layout_never_too_wide(width, seen, total, metrics, waits):
     """No width, count, name or value makes the moving line wider than the terminal."""
-    line = layout(Progress("", seen, total, seconds=9e4, per_step=0.5, metrics=metrics), width)
+    bests = {name: Reached(value, seen) for name, value in metrics.items()}
+    told = Progress("", seen, total, 9e4, 0.5, metrics, batch_size=64, bests=bests, rate="lr 0.001", waits=waits)
+
+    line = layout(told, width)
 
     assert columns(line) <= width
 
@@ -109,14 +144,15 @@ def test_time_to_go():
     assert " 10/100 ━━────────────────── ETA 3:00 2s/step" == line
 
 
-def test_colours_only_around_the_bar():
-    """Colours change nothing but the bar: without them the line is the same."""
-    coloured = Style(done_colour="\x1b[36m", rest_colour="\x1b[2m", plain="\x1b[0m")
+def test_colours_add_nothing():
+    """Colours are around the bar and the mark of the best; without them the line is the same, and says as much."""
+    coloured = Style(done_colour="\x1b[36m", rest_colour="\x1b[2m", mark_colour="\x1b[33m", plain="\x1b[0m")
 
-    line = layout(HALFWAY, 80, coloured)
+    line = layout(EVERYTHING, 300, coloured)
 
     assert "22/45 \x1b[36m━━━━━━━━━\x1b[0m\x1b[2m───────────\x1b[0m ETA" in line
-    assert layout(HALFWAY, 80) == re.sub(r"\x1b\[\d*m", "", line)
+    assert " - \x1b[33m★\x1b[0m val_loss: 0.2500, 3 epochs ago" in line
+    assert layout(EVERYTHING, 300) == re.sub(r"\x1b\[\d*m", "", line)
 
 
 def test_final_lines():
@@ -125,6 +161,24 @@ def test_final_lines():
 
     assert "45/45 ━━━━━━━━━━━━━━━━━━━━ 0s 480us/step - loss: 0.2215 - val_loss: 0.2500" == bar_line(done)
     assert "Epoch 3/50 - 45/45 - 0s - 480us/step - loss: 0.2215 - val_loss: 0.2500" == summary(done)
+
+
+def test_best_of_an_epoch():
+    """A metric that is the best so far has the mark; of another the best stands beside it, and of one not reported after it."""
+    bests = {"loss": Reached(0.2215, 0), "val_loss": Reached(0.25, 1), "auc": Reached(0.9, 2)}
+    done = Progress("Epoch 3/50", 45, 45, metrics={"loss": 0.2215, "val_loss": 0.3}, bests=bests, waits=["stop in 4"])
+
+    told = "loss: 0.2215 best - val_loss: 0.3000 (best 0.2500, 1 epoch ago) - best auc: 0.9000, 2 epochs ago - stop in 4"
+    assert f"Epoch 3/50 - 45/45 - 0s - {told}" == summary(done)
+    assert f"45/45 ━━━━━━━━━━━━━━━━━━━━ 0s - {told.replace('best', '★')}" == bar_line(done)
+
+
+@pytest.mark.parametrize(
+    ("per_step", "batch_size", "text"), [(0.5, 32, "64 samples/s"), (0.0123, 256, "20,800 samples/s"), (0, 32, ""), (1, None, "")]
+)
+def test_throughput(per_step, batch_size, text):
+    """Samples a second have three digits that count, and are told where the size of a batch and its time are known."""
+    assert text == throughput(Progress("", per_step=per_step, batch_size=batch_size))
 
 
 def test_report():

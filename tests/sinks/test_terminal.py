@@ -48,6 +48,8 @@ class Terminal:
 def environment(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("NO_COLOR", "1")
+    for name in ("CI", "TMUX", "XTERM_VERSION"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
@@ -57,11 +59,15 @@ def terminal():
 
 
 def test_moves(terminal, monkeypatch, tmp_path):
-    """A line moves on a terminal, but neither on a dumb one nor in a file."""
+    """A line moves on a terminal, but neither on a dumb one, nor on that of a service that builds and tests, nor in a file."""
     with open(tmp_path / "log", "w") as file:
         assert not moves(file)
     assert moves(terminal.stream)
 
+    monkeypatch.setenv("CI", "true")
+    assert not moves(terminal.stream)
+
+    monkeypatch.delenv("CI")
     monkeypatch.setenv("TERM", "dumb")
     assert not moves(terminal.stream)
 
@@ -172,6 +178,29 @@ def test_bar_within_a_bar(terminal):
 
     assert terminal.received().endswith("\r\x1b[K9/9 ━━━━━━━━━━━━━━━━━━━━ 0s\n")
     assert "write" not in vars(terminal.stream)
+
+
+@pytest.mark.parametrize(
+    ("setting", "erased"),
+    [
+        ({}, "\x1b[1A\r\x1b[J"),
+        ({"TERM": "linux"}, ""),
+        ({"TERM": "screen"}, ""),
+        ({"TERM": "screen", "TMUX": "1"}, "\x1b[1A\r\x1b[J"),
+    ],
+)
+def test_a_terminal_made_narrower(terminal, monkeypatch, setting, erased):
+    """Where a terminal that becomes narrower has broken the moving line in two, both rows go; one that cuts it has one."""
+    for name, value in setting.items():
+        monkeypatch.setenv(name, value)
+    bar = Bar(terminal.stream)
+    bar.draw(HALFWAY)
+    terminal.resize(30)
+    bar.draw(HALFWAY)
+    bar.close()
+
+    line = "22/45 ━━━━━━━━━─────────── ETA 0s - loss: 0.2215"
+    assert f"\r{line}\x1b[K{erased}\r22/45 ETA 0s - loss: 0.2215\x1b[K\n" == terminal.received()
 
 
 def test_close_ends_the_line_once(terminal):

@@ -10,7 +10,7 @@ from jalon.callbacks._arguments import finite_number, whole_number
 from jalon.callbacks._arrays import to_numpy
 from jalon.callbacks.monitor_callback import MonitorCallback
 from jalon.core.callback import Logs
-from jalon.core.monitor import Mode
+from jalon.core.monitor import Countdown, Mode
 from jalon.core.run import Best
 
 
@@ -109,6 +109,10 @@ class EarlyStopping(MonitorCallback):
         if self.best_weights is not None:
             self._say(f"Restoring model weights from the end of the best epoch: {self.best_epoch + 1}.")
             self.trainer.restore_weights(self.best_weights)
+
+    def countdown(self) -> Countdown | None:
+        left = max(1, self.patience) - self.wait
+        return Countdown("stop", left) if left > 0 else None
 
     def state_dict(self) -> dict[str, Any]:
         """Return the count, the best value and, where they are kept, the best weights as named arrays."""

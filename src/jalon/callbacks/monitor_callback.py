@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from jalon.core.callback import Callback
-from jalon.core.monitor import Mode, Monitor
+from jalon.core.monitor import Countdown, Mode, Monitor
 
 
 class MonitorCallback(Callback):
@@ -67,6 +67,10 @@ class MonitorCallback(Callback):
 
     def awaited_metrics(self) -> Iterable[Monitor]:
         return (self._monitor,)
+
+    def countdown(self) -> Countdown | None:
+        """Return what this callback will do after how many more epochs without an improvement, if it counts them."""
+        return None
 
     def _set_monitor_op(self) -> None:
         """Settle the direction, as Keras's subclasses ask for it."""

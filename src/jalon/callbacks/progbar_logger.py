@@ -9,6 +9,7 @@ from math import inf
 from typing import Any, ClassVar, TextIO
 
 from jalon.callbacks._arguments import name_todays_spelling
+from jalon.callbacks._standing import Standing
 from jalon.core.callback import Callback, Logs
 from jalon.core.clock import SYSTEM_CLOCK, Clock
 from jalon.core.run import Run
@@ -24,6 +25,10 @@ class ProgbarLogger(Callback):
     On a terminal: one moving line, with what others print above it. In a notebook: a table of the finished epochs and
     a bar. Into a pipe or a log file: one line per epoch, and one a minute within long epochs; no control characters.
     ``fit(verbose=...)`` chooses: 0 nothing, 1 or ``"auto"`` all of this, 2 one line per epoch anywhere.
+
+    Beside the metrics stand the best value so far of each that a callback compares (else of ``val_loss``, or ``loss``)
+    and how long ago it was, the learning rate, and after how many epochs without an improvement a callback stops the
+    training or reduces the rate. A narrow terminal gets less of it.
 
     Validation within ``fit`` is silent. At the end, the reason of an early stop, the best files and the callbacks that
     failed are named. Where ``on_epoch_end`` of other callbacks adds metrics, they are shown too, wherever the callbacks
@@ -62,7 +67,7 @@ class ProgbarLogger(Callback):
         self._now = clock.monotonic
         self._display: Display | None = None
         self._speaker: Callable[[str], None] | None = None
-        self._fitting = False
+        self._standing: Standing | None = None
         self._epoch = 0
         self._steps: int | None = None
         self._total: int | None = None
@@ -76,11 +81,13 @@ class ProgbarLogger(Callback):
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Open the display."""
         self._open()
-        self._fitting = True
+        self._standing = Standing(self.run)
         self._steps = self.params.get("steps")
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Show which epoch begins."""
+        if self._standing is not None:
+            self._standing.begin_epoch()
         self._epoch = epoch + 1
         epochs = self.params.get("epochs", 1)
         self._begin(f"Epoch {self._epoch}/{epochs}" if epochs > 1 else "", self._steps)
@@ -97,6 +104,8 @@ class ProgbarLogger(Callback):
         if self.params.get("steps") is None:
             self._steps = self._total = self._seen
         self._seen = self._seen or self._total or 0  # a loop without batches tells of none
+        if self._standing is not None:
+            self._standing.end_epoch(epoch, logs or {})
         self._finish(logs)
 
     def on_train_end(self, logs: Logs | None = None) -> None:
@@ -108,17 +117,17 @@ class ProgbarLogger(Callback):
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
         """Open the display for ``evaluate``."""
-        if not self._fitting:
+        if self._standing is None:
             self._begin_alone()
 
     def on_test_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Count the step of ``evaluate``."""
-        if not self._fitting:
+        if self._standing is None:
             self.on_train_batch_end(batch, logs)
 
     def on_test_end(self, logs: Logs | None = None) -> None:
         """Write the line of ``evaluate``."""
-        if not self._fitting:
+        if self._standing is None:
             self._finish_alone(logs)
 
     def on_predict_begin(self, logs: Logs | None = None) -> None:
@@ -136,7 +145,7 @@ class ProgbarLogger(Callback):
     def close(self) -> None:
         """End the line in hand and give the run its speaker back."""
         display, self._display = self._display, None
-        self._fitting = False
+        self._standing = None
         self._due = inf
         if display is None:
             return
@@ -198,10 +207,22 @@ class ProgbarLogger(Callback):
         display.draw(self._progress(logs))
 
     def _progress(self, logs: Mapping[str, Any] | None) -> Progress:
-        if self._total is None and self._fitting:
+        if self._total is None and self._standing is not None:
             self._total = self.params.get("steps")  # some loops learn it from the first epoch's data
         total = None if self._total is None else max(self._total, self._seen)
-        return Progress(self._title, self._seen, total, self._now() - self._began, self._per_step(), dict(logs or {}))
+        metrics, standing = dict(logs or {}), self._standing
+        return Progress(
+            title=self._title,
+            seen=self._seen,
+            total=total,
+            seconds=self._now() - self._began,
+            per_step=self._per_step(),
+            metrics=metrics,
+            batch_size=self.run.batch_size,
+            bests={} if standing is None else standing.bests(self._epoch - 1),
+            rate="" if standing is None else standing.rate(metrics),
+            waits=() if standing is None else standing.waits(),
+        )
 
     def _per_step(self) -> float:
         """Return the seconds that a step takes; the first one, which often compiles or warms up, only while alone."""

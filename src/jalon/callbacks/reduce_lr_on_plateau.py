@@ -11,7 +11,7 @@ import numpy as np
 from jalon.callbacks._arguments import finite_number, name_todays_spelling, whole_number
 from jalon.callbacks.monitor_callback import MonitorCallback
 from jalon.core.callback import Logs
-from jalon.core.monitor import Mode
+from jalon.core.monitor import Countdown, Mode
 from jalon.errors import ArgumentError
 
 
@@ -120,6 +120,11 @@ class ReduceLROnPlateau(MonitorCallback):
             if self.wait >= self.patience and self._reduce(rates, epoch):
                 self.cooldown_counter = self.cooldown
                 self.wait = 0
+
+    def countdown(self) -> Countdown | None:
+        """Return when the rate is reduced, unless it is as low as it may be."""
+        left = max(1, self.patience) - self.wait + max(0, self.cooldown_counter - 1)
+        return Countdown("lr cut", left) if left > 0 and any(map(self._reducible, self.trainer.learning_rates())) else None
 
     def in_cooldown(self) -> bool:
         """Return whether epochs are not counted, because the rate was reduced a moment ago."""

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from jalon.core.logs import scalar
 from jalon.core.trainer import Direction, TrainerAdapter
 from jalon.errors import ArgumentError, MissingMetric
 
 Mode = Literal["auto", "min", "max"]
+
+
+class Countdown(NamedTuple):
+    """Is what a callback will do when a metric does not improve.
+
+    Args:
+        act: What, in a word or two, as ``"stop"``.
+        epochs: After how many more epochs without an improvement, 1 or more.
+    """
+
+    act: str
+    epochs: int
 
 
 class Monitor:

@@ -109,6 +109,7 @@ class Run:
         warns: Whether mistakes in the setup are warned of here; of several processes, by the main one alone.
         keeps: Whether the driver calls the keeper.
         params: ``{"verbose", "epochs", "steps"}`` of the loop, as callbacks get them.
+        batch_size: How many samples a training step takes, where the loop says it.
         validation_freq: Every how many epochs validation follows, or after which of them, counted from 1, where the loop says it.
         leave_now: Whether training should be left after this batch, to be gone on with by another start.
         recorders: Who is told of what happens in the run, beside the hooks, with its kind and its facts.
@@ -149,6 +150,7 @@ class Run:
         self.warns = self.is_main
         self.keeps = False
         self.params: Mapping[str, Any] = {}
+        self.batch_size: int | None = None
         self.validation_freq: int | Collection[int] | None = None
         self.keeper: Keeper | None = None
         self.id: str | None = None

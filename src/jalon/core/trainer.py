@@ -98,6 +98,9 @@ class TrainerAdapter(ABC):
     def set_learning_rates(self, rates: Sequence[float]) -> None:
         """Put rates in force, one per parameter group. They hold although a scheduler owns the rate."""
 
+    rates_at_hand = True
+    """Whether ``learning_rates`` may be asked between any two steps, at next to no cost."""
+
     def rate_fault(self) -> str | None:
         """Return why no learning rate can be set here, and what to do; ``None`` where one can."""
         return None

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 
 from jalon.core.logs import scalar
 
 SEPARATOR = " - "
 CELLS = 20
-SHAPES = ((CELLS, True), (CELLS, False), (CELLS // 2, False), (CELLS // 4, False), (0, False))
-"""The cells of the bar, and whether the time per step is shown: what a moving line gives up, in turn, for want of room."""
+
+
+class Reached(NamedTuple):
+    """Is the best value of a metric so far.
+
+    Args:
+        value: The value.
+        ago: How many epochs before the one in hand it was reached; 0 for that one itself.
+    """
+
+    value: float
+    ago: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +36,10 @@ class Progress:
         seconds: Time since it began.
         per_step: Seconds a step takes; 0 while no step was timed.
         metrics: The values so far, by name.
+        batch_size: Samples in a step; ``None`` where that is not known.
+        bests: The best values so far, by metric.
+        rate: The learning rate as text; may be empty.
+        waits: What callbacks will do before long, the nearest first, as ``"stop in 4"``.
     """
 
     title: str
@@ -34,6 +48,10 @@ class Progress:
     seconds: float = 0.0
     per_step: float = 0.0
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    batch_size: int | None = None
+    bests: Mapping[str, Reached] = field(default_factory=dict)
+    rate: str = ""
+    waits: Sequence[str] = ()
 
     @property
     def share(self) -> float:
@@ -73,12 +91,24 @@ class Display(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """Is what a bar is made of. What is done and what is not differ in shape, not in colour alone."""
+    """Is what a line is made of. What is done and what is not differ in shape and the best has a mark: no colour tells alone.
+
+    Args:
+        done: The part of the bar that is done.
+        rest: The part that is not.
+        mark: The sign of a best value.
+        done_colour: Switches to the colour of what is done.
+        rest_colour: Switches to the colour of what is not.
+        mark_colour: Switches to the colour of the mark.
+        plain: Switches colours off; empty where there are none.
+    """
 
     done: str = "━"
     rest: str = "─"
+    mark: str = "★"
     done_colour: str = ""
     rest_colour: str = ""
+    mark_colour: str = ""
     plain: str = ""
 
     def bar(self, share: float, cells: int) -> str:
@@ -87,15 +117,19 @@ class Style:
         return self.done * done + self.rest * (cells - done)
 
     def paint(self, line: str, bar: str) -> str:
-        """Return a line with its bar coloured."""
-        if not self.plain or not bar:
+        """Return a line with its bar and its marks coloured."""
+        if not self.plain:
             return line
+        line = line.replace(self.mark, f"{self.mark_colour}{self.mark}{self.plain}")
         done = bar.rstrip(self.rest)
-        return line.replace(bar, f"{self.done_colour}{done}{self.plain}{self.rest_colour}{bar[len(done) :]}{self.plain}", 1)
+        painted = f"{self.done_colour}{done}{self.plain}{self.rest_colour}{bar[len(done) :]}{self.plain}"
+        return line.replace(bar, painted, 1) if bar else line
 
 
 UNICODE = Style()
-ASCII = Style("=", ".")
+ASCII = Style("=", ".", "*")
+WORDS = Style("=", ".", "best")
+"""For lines that are kept, and searched with other tools."""
 
 
 def number(value: object) -> str:
@@ -153,9 +187,45 @@ def remaining(progress: Progress) -> str:
     return f"ETA {duration(progress.per_step * max(0, progress.total - progress.seen))}"
 
 
+def throughput(progress: Progress) -> str:
+    """Return how many samples a second takes as text, or nothing where that cannot be told.
+
+    Example:
+        >>> throughput(Progress("", per_step=0.007, batch_size=32))
+        '4,570 samples/s'
+    """
+    if not progress.per_step or not progress.batch_size:
+        return ""
+    rounded = float(f"{progress.batch_size / progress.per_step:.3g}")
+    return f"{rounded:,.0f} samples/s" if rounded >= 100 else f"{rounded:g} samples/s"
+
+
+def ago(epochs: int) -> str:
+    """Return how long ago something was as text."""
+    return f"{epochs} epoch{'' if epochs == 1 else 's'} ago"
+
+
 def metric_texts(progress: Progress) -> list[str]:
     """Return each metric as text."""
     return [f"{name}: {number(value)}" for name, value in progress.metrics.items()]
+
+
+def best_texts(progress: Progress, style: Style, *, without: Collection[str] = (), short: bool = False) -> list[str]:
+    """Return each best value so far as text."""
+    bests = ((name, best) for name, best in progress.bests.items() if name not in without)
+    when = (lambda epochs: f"{epochs} ago") if short else ago
+    return [f"{style.mark} {name}: {number(best.value)}, {when(best.ago)}" for name, best in bests]
+
+
+def marked_texts(progress: Progress, style: Style) -> list[str]:
+    """Return each metric of an epoch that has ended as text: marked where it is the best so far, else with the best beside it."""
+    texts = []
+    for name, text in zip(progress.metrics, metric_texts(progress), strict=True):
+        best = progress.bests.get(name)
+        if best is not None:
+            text += f" {style.mark}" if best.ago == 0 else f" ({style.mark} {number(best.value)}, {ago(best.ago)})"
+        texts.append(text)
+    return [*texts, *best_texts(progress, style, without=progress.metrics)]
 
 
 def columns(text: str) -> int:
@@ -166,48 +236,124 @@ def columns(text: str) -> int:
 
 
 def layout(progress: Progress, width: int, style: Style = UNICODE) -> str:
-    """Return the moving line, never wider than the terminal. Metrics are left out from the last one on."""
-    metrics = metric_texts(progress)
-    line, bar = _fitting_head(progress, width, metrics[:1], style)
-    room = width - len(line)
-    for metric in metrics:
-        room -= len(SEPARATOR) + columns(metric)
-        if room < 0:
-            break
-        line += SEPARATOR + metric
-    return style.paint(line, bar)
+    """Return the moving line, never wider than the terminal."""
+    parts = _Parts.of(progress, style)
+    for _ in parts.giving_way():
+        if columns(parts.text) <= width:
+            return style.paint(parts.text, parts.bar)
+    return parts.text[:width]
 
 
-def _fitting_head(progress: Progress, width: int, first: list[str], style: Style) -> tuple[str, str]:
-    """Return the line without metrics, and its bar, so that the first metric still fits if it can."""
-    for wanted in (columns(SEPARATOR + first[0]) if first else 0, 0):
-        for cells, timed in SHAPES:
-            line, bar = _head(progress, style.bar(progress.share, cells), remaining(progress), timed)
-            if len(line) + wanted <= width:
-                return line, bar
-    return line[:width], ""
+@dataclass(slots=True)
+class _Parts:
+    """Is what a moving line is put together from."""
+
+    progress: Progress
+    style: Style
+    cells: int
+    pace: str
+    throughput: str
+    metrics: list[str]
+    bests: list[str]
+    rate: str
+    waits: list[str]
+
+    @classmethod
+    def of(cls, progress: Progress, style: Style) -> Self:
+        """Return all parts."""
+        return cls(
+            progress=progress,
+            style=style,
+            cells=CELLS,
+            pace=pace(progress.per_step),
+            throughput=throughput(progress),
+            metrics=metric_texts(progress),
+            bests=best_texts(progress, style),
+            rate=progress.rate,
+            waits=list(progress.waits),
+        )
+
+    @property
+    def bar(self) -> str:
+        """The bar, without colours."""
+        return "" if self.progress.total is None else self.style.bar(self.progress.share, self.cells)
+
+    @property
+    def text(self) -> str:
+        """The line, without colours."""
+        head = (count(self.progress), self.bar, remaining(self.progress), self.pace, self.throughput)
+        return _joined(" ".join(part for part in head if part), *self.metrics, *self.bests, self.rate, *self.waits)
+
+    def giving_way(self) -> Iterator[None]:
+        """Leave out one part after the other: this is the order in which they go where the terminal is narrow."""
+        yield
+        self.throughput = ""
+        yield
+        self.pace = ""
+        yield
+        self.cells = CELLS // 2
+        yield
+        self.rate = ""
+        yield
+        while len(self.waits) > 1:
+            self.waits.pop()
+            yield
+        while len(self.metrics) > 1:
+            self.metrics.pop()
+            yield
+        self.bests = best_texts(self.progress, self.style, short=True)
+        yield
+        self.cells = CELLS // 4
+        yield
+        self.waits.clear()
+        yield
+        while self.bests:
+            self.bests.pop()
+            yield
+        self.cells = 0
+        yield
+        self.metrics.clear()
+        yield
 
 
 def bar_line(progress: Progress, style: Style = UNICODE) -> str:
-    """Return the line that a finished bar leaves, with every metric."""
-    line, bar = _head(progress, style.bar(progress.share, CELLS), duration(progress.seconds), timed=True)
-    return style.paint(SEPARATOR.join([line, *metric_texts(progress)]), bar)
-
-
-def _head(progress: Progress, bar: str, time: str, timed: bool) -> tuple[str, str]:
-    """Return the line without metrics, of signs one column wide each, and its bar."""
-    bar = "" if progress.total is None else bar
-    return " ".join(part for part in (count(progress), bar, time, pace(progress.per_step) if timed else "") if part), bar
+    """Return the line that a finished bar leaves, whole."""
+    bar = "" if progress.total is None else style.bar(progress.share, CELLS)
+    head = (count(progress), bar, duration(progress.seconds), pace(progress.per_step), throughput(progress))
+    line = " ".join(part for part in head if part)
+    return style.paint(_joined(line, *marked_texts(progress, style), progress.rate, *progress.waits), bar)
 
 
 def report(progress: Progress) -> str:
     """Return a whole line about an epoch that is under way."""
     percent = "" if progress.total is None else f"{progress.share:.0%}"
-    parts = (progress.title, percent, count(progress), remaining(progress), pace(progress.per_step), *metric_texts(progress))
-    return SEPARATOR.join(part for part in parts if part)
+    return _joined(
+        progress.title,
+        percent,
+        count(progress),
+        remaining(progress),
+        pace(progress.per_step),
+        throughput(progress),
+        *metric_texts(progress),
+        *best_texts(progress, WORDS),
+        progress.rate,
+        *progress.waits,
+    )
 
 
 def summary(progress: Progress) -> str:
     """Return a whole line about an epoch that has ended."""
-    parts = (progress.title, count(progress), duration(progress.seconds), pace(progress.per_step), *metric_texts(progress))
+    return _joined(
+        progress.title,
+        count(progress),
+        duration(progress.seconds),
+        pace(progress.per_step),
+        throughput(progress),
+        *marked_texts(progress, WORDS),
+        progress.rate,
+        *progress.waits,
+    )
+
+
+def _joined(*parts: str) -> str:
     return SEPARATOR.join(part for part in parts if part)

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TextIO
 
-from jalon.sinks.progress import ASCII, UNICODE, Progress, Style, bar_line, layout, report, summary
+from jalon.sinks.progress import ASCII, UNICODE, Progress, Style, bar_line, columns, layout, report, summary
 
-TO_LINE_START, ERASE_TO_LINE_END = "\r", "\x1b[K"
+TO_LINE_START, ERASE_TO_LINE_END, ERASE_BELOW = "\r", "\x1b[K", "\x1b[J"
+BLUE, FAINT, ORANGE, PLAIN = "\x1b[38;5;32m", "\x1b[2m", "\x1b[38;5;172m", "\x1b[0m"
+"""The blue and the orange that come nearest to Okabe's and Ito's among a terminal's 256 colours: who confuses red and green
+tells them apart, and they can be read on light and on dark ground."""
+_COLOUR = re.compile(r"\x1b\[[\d;]*m")
 
 
 def moves(stream: TextIO) -> bool:
-    """Return whether a stream is a terminal on which a line can be drawn over."""
-    return _is_terminal(stream) and os.environ.get("TERM") not in ("dumb", "unknown")
+    """Return whether a stream is a terminal on which a line can be drawn over, and somebody looks on.
+
+    A service that builds and tests, which sets ``CI``, keeps a log of what its terminal shows.
+    """
+    return _is_terminal(stream) and os.environ.get("TERM") not in ("dumb", "unknown") and not os.environ.get("CI")
 
 
 def _is_terminal(stream: TextIO | None) -> bool:
@@ -27,13 +36,13 @@ def _is_terminal(stream: TextIO | None) -> bool:
 def style_of(stream: TextIO) -> Style:
     """Return the signs that a stream can show, coloured unless ``NO_COLOR`` is set."""
     try:
-        (UNICODE.done + UNICODE.rest).encode(stream.encoding or "ascii")
+        (UNICODE.done + UNICODE.rest + UNICODE.mark).encode(stream.encoding or "ascii")
         signs = UNICODE
     except UnicodeEncodeError:
         signs = ASCII
     if os.environ.get("NO_COLOR"):
         return signs
-    return Style(signs.done, signs.rest, done_colour="\x1b[36m", rest_colour="\x1b[2m", plain="\x1b[0m")
+    return replace(signs, done_colour=BLUE, rest_colour=FAINT, mark_colour=ORANGE, plain=PLAIN)
 
 
 def width_of(stream: TextIO) -> int:
@@ -42,6 +51,12 @@ def width_of(stream: TextIO) -> int:
         if columns := os.get_terminal_size(stream.fileno()).columns:
             return columns
     return shutil.get_terminal_size().columns
+
+
+def _reflows() -> bool:
+    """Return whether a terminal that becomes narrower breaks its lines anew, as all do but a few, which cut them."""
+    term = os.environ.get("TERM", "")
+    return "XTERM_VERSION" not in os.environ and term != "linux" and ("TMUX" in os.environ or not term.startswith("screen"))
 
 
 class _Writer:
@@ -130,7 +145,7 @@ class Bar:
     def __init__(self, stream: TextIO) -> None:
         self._style = style_of(stream)
         self._writer = _Writer(stream)
-        self._moving = False
+        self._drawn = 0
         self._within_line = False
         self._guards = [_Guard(shown, self._make_room) for shown in (stream, sys.stderr) if _is_terminal(shown)]
 
@@ -142,9 +157,10 @@ class Bar:
     def draw(self, progress: Progress) -> None:
         """Draw the moving line, cut to the terminal as it is now."""
         # The last column stays free: a terminal that has filled it wraps before the next sign.
-        line = layout(progress, width_of(self._writer.stream) - 1, self._style)
-        self._writer.put(self._new_line() + TO_LINE_START + line + ERASE_TO_LINE_END)
-        self._moving = True
+        width = width_of(self._writer.stream)
+        line = layout(progress, width - 1, self._style)
+        self._writer.put(self._new_line() + self._unwrapped(width) + TO_LINE_START + line + ERASE_TO_LINE_END)
+        self._drawn = columns(_COLOUR.sub("", line))
 
     def finish(self, progress: Progress) -> None:
         """Write the epoch's line in place of the moving one."""
@@ -159,20 +175,27 @@ class Bar:
         for guard in reversed(self._guards):
             guard.release()
         self._guards = []
-        if self._moving:
-            self._moving = False
+        if self._drawn:
+            self._drawn = 0
             with contextlib.suppress(OSError, ValueError):  # a terminal that is gone keeps nothing from being closed
                 self._writer.put("\n")
 
     def _make_room(self, text: str) -> None:
-        if self._moving:
+        if self._drawn:
             self._writer.put(self._cleared())
         if text:
             self._within_line = not text.endswith("\n")
 
     def _cleared(self) -> str:
-        moving, self._moving = self._moving, False
-        return TO_LINE_START + ERASE_TO_LINE_END if moving else ""
+        if not self._drawn:
+            return ""
+        unwrapped, self._drawn = self._unwrapped(width_of(self._writer.stream)), 0
+        return unwrapped + TO_LINE_START + ERASE_TO_LINE_END
+
+    def _unwrapped(self, width: int) -> str:
+        """Return what erases all but the first row of a line that a narrower terminal has broken, and goes to that row."""
+        rows = max(0, self._drawn - 1) // width if _reflows() else 0
+        return f"\x1b[{rows}A{TO_LINE_START}{ERASE_BELOW}" if rows else ""
 
     def _new_line(self) -> str:
         within, self._within_line = self._within_line, False

@@ -74,6 +74,8 @@ class KerasAdapter(PlainAdapter):
         several = getattr(optimizer, "optimizers", None)
         return list(several) if several is not None else [optimizer]
 
+    rates_at_hand = False  # on JAX the optimizer's variables are elsewhere while an epoch runs
+
     def learning_rates(self) -> list[float]:
         return [_number(one.learning_rate) for one in self._optimizers() if hasattr(one, "learning_rate")]
 

@@ -196,6 +196,7 @@ class Training:
         source = place.open(key, data, steps)
         self._preparation.learn(source.plain_pass, steps)
         self._tell_steps(source.steps)
+        run.batch_size = run.batch_size or getattr(source, "batch_size", None)
         prepare = self._preparation.function("train")
         logs = BatchLogs(place.means.read, lambda: place.means.updates)
         place.begin_pass(key)

@@ -282,7 +282,7 @@ class Model:
         self._run = Run(
             self._adapter, epochs=epochs, initial_epoch=initial_epoch, run_dir=None if run_dir is None else Path(run_dir)
         )
-        self._run.validation_freq = validation_freq
+        self._run.validation_freq, self._run.batch_size = validation_freq, train.batch_size
         kept = callbacks_of(run_dir, resume=resume, live=live)
         listened = CallbackList([callbacks, *_progress(callbacks, verbose), *kept, History()])
         loop = FitLoop(
@@ -733,6 +733,7 @@ class Model:
         """Give the callbacks of ``evaluate`` and ``predict`` a run of their own, and the model its own back."""
         listened = CallbackList([callbacks, *_progress(callbacks, verbose)])
         around, self._run = self._run, Run(self._adapter)
+        self._run.batch_size = source.batch_size
         try:
             with listened.session():
                 listened.begin(self._run, self, {"verbose": verbose, "epochs": 1, "steps": source.steps})

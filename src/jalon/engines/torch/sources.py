@@ -26,10 +26,12 @@ class Source(ABC):
     Attributes:
         steps: Batches in an epoch, ``None`` where that is not known beforehand.
         rows: Samples in the data, ``None`` where that is not known.
+        batch_size: Samples in a batch, ``None`` where that is not known.
     """
 
     steps: int | None = None
     rows: int | None = None
+    batch_size: int | None = None
 
     @abstractmethod
     def epoch(self) -> Iterator[Batch]:
@@ -80,7 +82,7 @@ class ArraySource(Source):
 
     def __init__(self, arrays: Batch, *, batch_size: int, generator: torch.Generator | None, device: torch.device) -> None:
         self.arrays = arrays
-        self.batch_size = batch_size
+        self.batch_size: int = batch_size
         self.generator = generator
         self.device = device
         self.rows: int = rows_of(arrays[0])
@@ -164,6 +166,8 @@ class LoaderSource(Source):
         self._done = 0
         self._read = 0
         self.steps, self.rows = _length(batches), _length(getattr(batches, "dataset", None))
+        size = getattr(batches, "batch_size", None)
+        self.batch_size = size if isinstance(size, int) else None
 
     def first(self) -> Batch:
         if not self._peeked:
@@ -267,7 +271,7 @@ class CappedSource(Source):
     def __init__(self, source: Source, steps: int) -> None:
         self.source = source
         self.steps: int = steps
-        self.rows = source.rows
+        self.rows, self.batch_size = source.rows, source.batch_size
         self._done = 0
         self._endless = self._across_epochs()
 
