@@ -13,17 +13,18 @@ import sys
 import termios
 import textwrap
 import threading
-from pathlib import Path
 
 import pytest
 
+from jalon.callbacks import BackupAndRestore, CSVLogger, EarlyStopping, ModelCheckpoint
 from jalon.callbacks.progbar_logger import ProgbarLogger
 from jalon.core.callback import Callback
 from jalon.core.callback_list import CallbackList
 from jalon.core.logs import BatchLogs
 from jalon.core.run import Best, Run
 from jalon.core.trainer import TrainerAdapter
-from jalon.errors import ArgumentError, CallbackDegraded, OlderSpelling
+from jalon.errors import ArgumentError, CallbackDegraded, JalonWarning, OlderSpelling, Preempted
+from jalon.testing import play
 
 EPOCH_LOGS = {"accuracy": 0.931, "loss": 0.2215, "val_accuracy": 0.92, "val_loss": 0.25}
 BAR = "━" * 20
@@ -380,7 +381,7 @@ def test_everything_is_given_back(on_terminal):
 
 
 def test_exception_ends_the_line(on_terminal):
-    """After Ctrl-C the prompt stands on a line of its own, below the bar as it was."""
+    """After Ctrl-C the bar stays as it was; below it stand what happened and the prompt, each on a line of its own."""
     loop = Loop(epochs=2, step_time=0.06)
 
     def interrupted():
@@ -393,26 +394,99 @@ def test_exception_ends_the_line(on_terminal):
 
     assert "Epoch 1/2" == rows[0]
     assert re.match(r"4\d/45 ━", rows[1])
-    assert ["prompt", ""] == rows[2:]
+    assert ["Left in epoch 1 of 2: KeyboardInterrupt", "prompt", ""] == rows[2:]
 
 
-def test_last_lines(capsys):
-    """At the end: why training stopped, where the best is kept, and which callbacks failed; no line for what is not."""
+def test_last_lines(capsys, tmp_path):
+    """At the end: why training stopped, the best and where it is kept, what else was written, and which callbacks failed."""
     loop = Loop(epochs=1)
     loop.run.stop("no improvement in val_loss for 10 epochs")
     loop.run.bests = {
-        "val_loss": Best("val_loss", 0.0712, 12, Path("best.safetensors")),
+        "val_loss": Best("val_loss", 0.0712, 12, tmp_path / "best.safetensors"),
         "accuracy": Best("accuracy", 0.9, 3),
     }
+    loop.run.files = {"ModelCheckpoint": tmp_path / "best.safetensors", "TensorBoard": tmp_path, "Gone": tmp_path / "gone"}
     loop.run.degraded = {"TensorBoard": "OSError: disk full"}
 
     loop.fit()
 
     assert [
         "Stopped after epoch 1 of 1: no improvement in val_loss for 10 epochs",
-        "Best val_loss 0.0712 in epoch 13, kept in best.safetensors",
+        f"Best val_loss 0.0712 in epoch 13, kept in {tmp_path / 'best.safetensors'}",
+        "Best accuracy 0.9000 in epoch 4, kept in no file",
+        f"Written: {tmp_path} (TensorBoard)",
         "TensorBoard failed on the way: OSError: disk full",
     ] == capsys.readouterr().out.splitlines()[1:]
+
+
+def test_last_lines_of_real_callbacks(capsys, tmp_path):
+    """What was put back, what could not be saved and what observers could not write is told when training ends."""
+    losses = [{"loss": value} for value in (3.0, 1.0, 2.0, 2.0)]
+
+    with pytest.warns(JalonWarning):
+        play(
+            [
+                ProgbarLogger(),
+                EarlyStopping("loss", patience=2, restore_best_weights=True),
+                ModelCheckpoint(tmp_path / "{epoch}.json", monitor="loss"),
+                Failing(tmp_path / "2.json"),
+                CSVLogger(tmp_path / "training.log"),
+                BackupAndRestore(tmp_path / "backup"),
+            ],
+            losses,
+            verbose=2,
+        )
+
+    lines = capsys.readouterr().out.splitlines()
+    assert [
+        "Stopped after epoch 4 of 4: no improvement in loss for 2 epochs",
+        "Best loss 1.0000 in epoch 2, put back into the model",
+        f"Written: {tmp_path / 'training.log'} (CSVLogger), {tmp_path / '4.json'} (ModelCheckpoint)",
+        "Failing failed on the way: RuntimeError: it does not work",
+    ] == lines[4:8]
+    assert lines[8].startswith(f"On the way: ModelCheckpoint: the model of epoch 2 was not saved to {tmp_path / '2.json'}: ")
+    assert 9 == len(lines)
+
+
+class Failing(Callback):
+    """Cannot observe, and is in the way of a file.
+
+    Args:
+        path: The file.
+    """
+
+    critical = False
+
+    def __init__(self, path):
+        self._path = path
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 1:
+            self._path.mkdir()
+            raise RuntimeError("it does not work")
+
+
+@pytest.mark.parametrize(
+    ("fault", "line"),
+    [
+        (KeyboardInterrupt(), "Left in epoch 1 of 2: KeyboardInterrupt"),
+        (Preempted("SIGTERM was received"), "Left in epoch 1 of 2: Training was left: SIGTERM was received. Start"),
+        (ValueError("two\nlines"), "Failed in epoch 1 of 2: ValueError: two"),
+    ],
+)
+def test_last_lines_after_a_fault(capsys, tmp_path, fault, line):
+    """A training that is left or fails says so, and what there is of it, the backup included."""
+
+    class Faulty(Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            raise fault
+
+    with pytest.raises(type(fault)):
+        play([ProgbarLogger(), Faulty(), BackupAndRestore(tmp_path)], [{"loss": 1.0}] * 2, verbose=2)
+
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith(line)
+    assert f"Written: {tmp_path} (BackupAndRestore)" == second
 
 
 def test_no_last_line(capsys):

@@ -109,6 +109,7 @@ class EarlyStopping(MonitorCallback):
         if self.best_weights is not None:
             self._say(f"Restoring model weights from the end of the best epoch: {self.best_epoch + 1}.")
             self.trainer.restore_weights(self.best_weights)
+            self.run.record("restore", epoch=self.best_epoch, monitor=self.monitor, value=self.best)
 
     def countdown(self) -> Countdown | None:
         left = max(1, self.patience) - self.wait

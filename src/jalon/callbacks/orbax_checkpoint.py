@@ -296,13 +296,13 @@ class OrbaxCheckpoint(MonitorCallback):
                 raise
             if not self._troubled:
                 self._troubled = True
-                warnings.warn(
+                message = (
                     f"{type(self).__name__}: the model of epoch {save.epoch + 1} was not saved to {save.path}: "
                     f"{failure.strerror or failure}. What was saved before is intact, and training goes on. "
-                    "Check that the folder is there, can be written to and has space, as by a lower max_to_keep.",
-                    SaveFailed,
-                    stacklevel=2,
+                    "Check that the folder is there, can be written to and has space, as by a lower max_to_keep."
                 )
+                self.run.record("warning", who=type(self).__name__, text=message)
+                warnings.warn(message, SaveFailed, stacklevel=2)
 
     def _start_anew(self, save: _Pending) -> None:
         """Let Orbax look at the folder afresh: after a failed save it no longer knows what is there."""

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from math import inf
 from typing import Any, ClassVar, TextIO
 
 from jalon.callbacks._arguments import name_todays_spelling
+from jalon.callbacks._ending import Ending
 from jalon.callbacks._standing import Standing
 from jalon.core.callback import Callback, Logs
 from jalon.core.clock import SYSTEM_CLOCK, Clock
-from jalon.core.run import Run
 from jalon.errors import ArgumentError
 from jalon.sinks.notebook import Notebook, in_notebook
-from jalon.sinks.progress import Display, Progress, number
+from jalon.sinks.progress import Display, Progress
 from jalon.sinks.terminal import Bar, Lines, moves
 
 
@@ -30,9 +30,9 @@ class ProgbarLogger(Callback):
     and how long ago it was, the learning rate, and after how many epochs without an improvement a callback stops the
     training or reduces the rate. A narrow terminal gets less of it.
 
-    Validation within ``fit`` is silent. At the end, the reason of an early stop, the best files and the callbacks that
-    failed are named. Where ``on_epoch_end`` of other callbacks adds metrics, they are shown too, wherever the callbacks
-    stand in the list.
+    Validation within ``fit`` is silent. At the end it is said why training ended early, which epoch was best and where
+    its weights are, which files were written, and what went wrong on the way. Where ``on_epoch_end`` of other callbacks
+    adds metrics, they are shown too, wherever the callbacks stand in the list.
 
     Args:
         count_mode: Keras 2's. Steps are counted, whichever it names.
@@ -53,7 +53,7 @@ class ProgbarLogger(Callback):
     lazy_logs: ClassVar[bool] = True
     adds_metrics: ClassVar[bool] = False
     optional_hooks: ClassVar[frozenset[str]] = frozenset(
-        f"on_{what}" for what in ("train_batch_end", "test_begin", "test_batch_end", "test_end")
+        f"on_{what}" for what in ("train_batch_end", "test_begin", "test_batch_end", "test_end", "exception")
     ) | frozenset(f"on_predict_{what}" for what in ("begin", "batch_end", "end"))
 
     def __init__(self, count_mode: str | None = None, *, clock: Clock = SYSTEM_CLOCK) -> None:
@@ -68,6 +68,7 @@ class ProgbarLogger(Callback):
         self._display: Display | None = None
         self._speaker: Callable[[str], None] | None = None
         self._standing: Standing | None = None
+        self._ending: Ending | None = None
         self._epoch = 0
         self._steps: int | None = None
         self._total: int | None = None
@@ -81,7 +82,7 @@ class ProgbarLogger(Callback):
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Open the display."""
         self._open()
-        self._standing = Standing(self.run)
+        self._standing, self._ending = Standing(self.run), Ending(self.run, epochs=self.params.get("epochs", 1))
         self._steps = self.params.get("steps")
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
@@ -110,10 +111,17 @@ class ProgbarLogger(Callback):
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         """Say what there is to know at the end."""
-        if self._display is not None:
-            for line in last_lines(self.run, epoch=self._epoch, epochs=self.params.get("epochs", 1)):
+        if self._display is not None and self._ending is not None:
+            for line in self._ending.lines(epoch=self._epoch):
                 self._display.say(line)
         self.close()
+
+    def on_exception(self, exc: BaseException) -> None:
+        """Leave the line in hand where it is, and say below it what there is to know."""
+        if self._display is not None and self._ending is not None:
+            self._display.close()
+            for line in self._ending.lines(epoch=self._epoch, fault=exc):
+                self._say(line)
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
         """Open the display for ``evaluate``."""
@@ -146,6 +154,9 @@ class ProgbarLogger(Callback):
         """End the line in hand and give the run its speaker back."""
         display, self._display = self._display, None
         self._standing = None
+        if self._ending is not None:
+            self._ending.close()
+            self._ending = None
         self._due = inf
         if display is None:
             return
@@ -238,20 +249,3 @@ def display_for(stream: TextIO, verbose: int | str, clock: Clock) -> Display:
     if in_notebook(stream):
         return Notebook(clock=clock)
     return Bar(stream) if moves(stream) else Lines(stream)
-
-
-def last_lines(run: Run, *, epoch: int, epochs: int) -> Iterator[str]:
-    """Yield what there is to know when training has ended.
-
-    Args:
-        run: The training.
-        epoch: The last epoch's number, from 1.
-        epochs: How many there were to be.
-    """
-    if run.stop_reason:
-        yield f"Stopped after epoch {epoch} of {epochs}: {run.stop_reason}"
-    for best in run.bests.values():
-        if best.path is not None:
-            yield f"Best {best.monitor} {number(best.value)} in epoch {best.epoch + 1}, kept in {best.path}"
-    for label, error in run.degraded.items():
-        yield f"{label} failed on the way: {error}"

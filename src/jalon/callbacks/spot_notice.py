@@ -85,12 +85,12 @@ class SpotNotice(Callback):
         if watch is None or watch.fault is None:
             return
         fault, watch.fault = watch.fault, None
-        warnings.warn(
+        message = (
             f"{type(self).__name__}: nothing at {self.address} answers as in {self.provider}: {fault}. It is not asked any more; "
-            "training goes on. Take the callback out on other machines; in a container, let it reach the metadata service.",
-            CallbackDegraded,
-            stacklevel=3,
+            "training goes on. Take the callback out on other machines; in a container, let it reach the metadata service."
         )
+        self.run.record("warning", who=type(self).__name__, text=message)
+        warnings.warn(message, CallbackDegraded, stacklevel=3)
 
 
 class _Watch(threading.Thread):

@@ -233,7 +233,7 @@ class Run:
         """Tell those who keep a record of the run what happened.
 
         Args:
-            kind: What it was: ``"save"``, ``"rate"``, ``"warning"``, ``"command"``, ``"note"``.
+            kind: What it was: ``"save"``, ``"restore"``, ``"rate"``, ``"warning"``, ``"command"``, ``"note"``.
             facts: What there is to know, as JSON values.
         """
         for recorder in self.recorders:
