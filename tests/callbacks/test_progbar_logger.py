@@ -213,19 +213,31 @@ def test_an_unknown_count_mode():
         ProgbarLogger(count_mode="epochs")
 
 
-def wrapped(line, columns):
-    return [line[start : start + columns] for start in range(0, len(line), columns)]
+HEAD = f"45/45 {BAR} 1s 10ms/step"
 
 
-@pytest.mark.parametrize("columns", [40, 80, 300])
-def test_terminal(on_terminal, columns):
-    """What stays on the terminal is a title and a line with all metrics per epoch, whatever the width."""
+@pytest.mark.parametrize(
+    ("columns", "first", "second"),
+    [
+        (300, [f"{HEAD} - {METRICS} ★"], [f"{HEAD} - {METRICS} (★ 0.2500, 1 epoch ago)"]),
+        (
+            80,
+            [f"{HEAD} - accuracy: 0.9310 - loss: 0.2215", "  val_accuracy: 0.9200 - val_loss: 0.2500 ★"],
+            [f"{HEAD} - accuracy: 0.9310 - loss: 0.2215", "  val_accuracy: 0.9200 - val_loss: 0.2500 (★ 0.2500, 1 epoch ago)"],
+        ),
+        (
+            40,
+            [HEAD, "  accuracy: 0.9310 - loss: 0.2215", "  val_accuracy: 0.9200", "  val_loss: 0.2500 ★"],
+            [HEAD, "  accuracy: 0.9310 - loss: 0.2215", "  val_accuracy: 0.9200", "  val_loss: 0.2500 (★ 0.2500, 1 ago)"],
+        ),
+    ],
+)
+def test_terminal(on_terminal, columns, first, second):
+    """What stays on the terminal is a title and a line with all metrics per epoch, broken between them where it is narrow."""
     loop = Loop(epochs=2, step_time=0.01)
 
     terminal = on_terminal(loop.fit, columns)
 
-    line = f"45/45 {BAR} 1s 10ms/step - accuracy: 0.9310 - loss: 0.2215 - val_accuracy: 0.9200 - val_loss: 0.2500"
-    first, second = (wrapped(line + best, columns) for best in (" ★", " (★ 0.2500, 1 epoch ago)"))
     assert ["Epoch 1/2", *first, "Epoch 2/2", *second, ""] == terminal.rows()
 
 
@@ -241,10 +253,10 @@ def test_moving_line_never_wraps(on_terminal, columns):
 
 
 def test_moving_line_on_a_narrow_terminal(on_terminal):
-    """At 40 columns there is still room for count, bar, time to go and the first metric."""
+    """At 40 columns there is still room for count, bar, time to go and the loss."""
     terminal = on_terminal(Loop(epochs=1, step_time=0.1).fit, 40)
 
-    assert "22/45 ━━─── ETA 2s - accuracy: 0.9000" == terminal.drawings()[21]
+    assert "22/45 ━━━━────── ETA 2s - loss: 0.5000" == terminal.drawings()[21]
 
 
 def test_twenty_drawings_a_second(on_terminal):

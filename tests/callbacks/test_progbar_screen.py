@@ -152,12 +152,12 @@ def test_everything_there_is_to_know(on_screen):
     """A wide terminal shows bar, time to go, pace, samples, metrics, the best and how long ago, rate and countdowns."""
     seen = on_screen(Terminal(300), *deciding())
 
-    head = "31/45 ━━━━━━━━━━━━━─────── ETA 1s 90ms/step 356 samples/s - loss: 0.6000 - accuracy: 0.9000"
+    head = "31/45 ━━━━━━━━━━━━━─────── ETA 1s 90ms/step - 356 samples/s - loss: 0.6000 - accuracy: 0.9000"
     assert [
-        f"{head} - lr 0.001 - lr cut in 3 - stop in 5",
-        f"{head} - ★ val_loss: 0.5000, 1 epoch ago - lr 0.001 - lr cut in 3 - stop in 5",
-        f"{head} - ★ val_loss: 0.2500, 1 epoch ago - lr 0.001 - lr cut in 3 - stop in 5",
-        f"{head} - ★ val_loss: 0.2500, 2 epochs ago - lr 0.001 - lr cut in 2 - stop in 4",
+        f"{head} - lr 0.001 - stop in 5 - lr cut in 3",
+        f"{head} - ★ val_loss: 0.5000, 1 epoch ago - lr 0.001 - stop in 5 - lr cut in 3",
+        f"{head} - ★ val_loss: 0.2500, 1 epoch ago - lr 0.001 - stop in 5 - lr cut in 3",
+        f"{head} - ★ val_loss: 0.2500, 2 epochs ago - lr 0.001 - stop in 4 - lr cut in 2",
     ] == [lines[-1] for lines in seen[:-1]]
 
 
@@ -165,16 +165,16 @@ def test_what_an_epoch_leaves(on_screen):
     """A finished epoch's line marks what is the best so far, or names the best beside it, and says what was decided."""
     lines = on_screen(Terminal(300), *deciding())[-1]
 
-    head = f"45/45 {'━' * 20} 4s 90ms/step 356 samples/s - loss: 0.6000 - accuracy: 0.9000"
+    head = f"45/45 {'━' * 20} 4s 90ms/step - 356 samples/s - loss: 0.6000 - accuracy: 0.9000"
     assert [
         "Epoch 1/10",
-        f"{head} - val_loss: 0.5000 ★ - learning_rate: 1.0000e-03 - lr cut in 3 - stop in 5",
+        f"{head} - val_loss: 0.5000 ★ - learning_rate: 1.0000e-03 - stop in 5 - lr cut in 3",
         "Epoch 2/10",
-        f"{head} - val_loss: 0.2500 ★ - learning_rate: 1.0000e-03 - lr cut in 3 - stop in 5",
+        f"{head} - val_loss: 0.2500 ★ - learning_rate: 1.0000e-03 - stop in 5 - lr cut in 3",
         "Epoch 3/10",
-        f"{head} - val_loss: 0.4000 (★ 0.2500, 1 epoch ago) - learning_rate: 1.0000e-03 - lr cut in 2 - stop in 4",
+        f"{head} - val_loss: 0.4000 (★ 0.2500, 1 epoch ago) - learning_rate: 1.0000e-03 - stop in 4 - lr cut in 2",
         "Epoch 4/10",
-        f"{head} - val_loss: 0.3000 (★ 0.2500, 2 epochs ago) - learning_rate: 1.0000e-03 - lr cut in 1 - stop in 3",
+        f"{head} - val_loss: 0.3000 (★ 0.2500, 2 epochs ago) - learning_rate: 1.0000e-03 - stop in 3 - lr cut in 1",
     ] == lines
 
 

@@ -82,7 +82,7 @@ def test_layout_with_room():
 @pytest.mark.parametrize(
     ("width", "line"),
     [
-        (300, f"{BAR20} 480us/step 66,700 samples/s{METRICS} - accuracy: 0.9310 - auc: 0.5000{BEST} - lr 0.001{WAITS}"),
+        (300, f"{BAR20} 480us/step - 66,700 samples/s{METRICS} - accuracy: 0.9310 - auc: 0.5000{BEST} - lr 0.001{WAITS}"),
         (180, f"{BAR20} 480us/step{METRICS} - accuracy: 0.9310 - auc: 0.5000{BEST} - lr 0.001{WAITS}"),
         (160, f"{BAR20}{METRICS} - accuracy: 0.9310 - auc: 0.5000{BEST} - lr 0.001{WAITS}"),
         (144, f"{BAR10}{METRICS} - accuracy: 0.9310 - auc: 0.5000{BEST} - lr 0.001{WAITS}"),
@@ -124,6 +124,13 @@ def test_layout_never_too_wide(width, seen, total, metrics, waits):
     assert columns(line) <= width
 
 
+def test_layout_keeps_the_loss():
+    """Of several metrics the loss is left out last, wherever it stands."""
+    progress = Progress("", 1, 9, metrics={"accuracy": 0.9, "loss": 0.5, "recall": 0.8})
+
+    assert "1/9 ───── ETA 0s - loss: 0.5000" == layout(progress, 33)
+
+
 def test_columns():
     """A Chinese character takes two columns, an accent that combines none."""
     assert 4 == columns("精度")
@@ -159,8 +166,24 @@ def test_final_lines():
     """A finished epoch leaves a line with every metric, with its bar on a terminal and with its title elsewhere."""
     done = Progress("Epoch 3/50", 45, 45, seconds=0.02, per_step=0.00048, metrics={"loss": 0.2215, "val_loss": 0.25})
 
-    assert "45/45 ━━━━━━━━━━━━━━━━━━━━ 0s 480us/step - loss: 0.2215 - val_loss: 0.2500" == bar_line(done)
+    assert "45/45 ━━━━━━━━━━━━━━━━━━━━ 0s 480us/step - loss: 0.2215 - val_loss: 0.2500" == bar_line(done, 300)
     assert "Epoch 3/50 - 45/45 - 0s - 480us/step - loss: 0.2215 - val_loss: 0.2500" == summary(done)
+
+
+@pytest.mark.parametrize(
+    ("width", "rows"),
+    [
+        (79, ["45/45 ==================== 0s 480us/step - loss: 0.2215 - val_loss: 0.2500 *", "  stop in 4"]),
+        (39, ["45/45 ========== 0s 480us/step", "  loss: 0.2215 - val_loss: 0.2500 *", "  stop in 4"]),
+        (20, ["45/45 0s 480us/step", "  loss: 0.2215", "  val_loss: 0.2500 *", "  stop in 4"]),
+    ],
+)
+def test_final_line_on_a_narrow_terminal(width, rows):
+    """Where a finished epoch's line is too long for the terminal it is several rows, and nothing is broken or left out."""
+    metrics, bests = {"loss": 0.2215, "val_loss": 0.25}, {"val_loss": Reached(0.25, 0)}
+    done = Progress("", 45, 45, per_step=0.00048, metrics=metrics, bests=bests, waits=["stop in 4"])
+
+    assert rows == bar_line(done, width, ASCII).split("\n")
 
 
 def test_best_of_an_epoch():
@@ -170,7 +193,7 @@ def test_best_of_an_epoch():
 
     told = "loss: 0.2215 best - val_loss: 0.3000 (best 0.2500, 1 epoch ago) - best auc: 0.9000, 2 epochs ago - stop in 4"
     assert f"Epoch 3/50 - 45/45 - 0s - {told}" == summary(done)
-    assert f"45/45 ━━━━━━━━━━━━━━━━━━━━ 0s - {told.replace('best', '★')}" == bar_line(done)
+    assert f"45/45 ━━━━━━━━━━━━━━━━━━━━ 0s - {told.replace('best', '★')}" == bar_line(done, 300)
 
 
 @pytest.mark.parametrize(

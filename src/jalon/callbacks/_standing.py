@@ -53,9 +53,9 @@ class Standing:
         return f"lr {', '.join(rates)}" if rates else ""
 
     def waits(self) -> tuple[str, ...]:
-        """Return what callbacks will do, and after how many more epochs without an improvement; the nearest first."""
+        """Return what callbacks will do, and after how many more epochs without an improvement: first what ends training."""
         counted = (callback.countdown() for callback in self._run.callbacks or () if hasattr(callback, "countdown"))
-        counting = sorted((one for one in counted if isinstance(one, Countdown)), key=lambda one: one.epochs)
+        counting = sorted((one for one in counted if isinstance(one, Countdown)), key=lambda one: (one.act != "stop", one.epochs))
         return tuple(f"{one.act} in {one.epochs}" for one in counting)
 
     def _compared(self) -> list[Monitor]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, Self
 
 from jalon.core.logs import scalar
 
 SEPARATOR = " - "
+INDENT = "  "
+NARROW = 60
 CELLS = 20
 
 
@@ -39,7 +41,7 @@ class Progress:
         batch_size: Samples in a step; ``None`` where that is not known.
         bests: The best values so far, by metric.
         rate: The learning rate as text; may be empty.
-        waits: What callbacks will do before long, the nearest first, as ``"stop in 4"``.
+        waits: What callbacks will do before long, what matters most first, as ``"stop in 4"``.
     """
 
     title: str
@@ -200,9 +202,9 @@ def throughput(progress: Progress) -> str:
     return f"{rounded:,.0f} samples/s" if rounded >= 100 else f"{rounded:g} samples/s"
 
 
-def ago(epochs: int) -> str:
+def ago(epochs: int, *, short: bool = False) -> str:
     """Return how long ago something was as text."""
-    return f"{epochs} epoch{'' if epochs == 1 else 's'} ago"
+    return f"{epochs} ago" if short else f"{epochs} epoch{'' if epochs == 1 else 's'} ago"
 
 
 def metric_texts(progress: Progress) -> list[str]:
@@ -213,19 +215,19 @@ def metric_texts(progress: Progress) -> list[str]:
 def best_texts(progress: Progress, style: Style, *, without: Collection[str] = (), short: bool = False) -> list[str]:
     """Return each best value so far as text."""
     bests = ((name, best) for name, best in progress.bests.items() if name not in without)
-    when = (lambda epochs: f"{epochs} ago") if short else ago
-    return [f"{style.mark} {name}: {number(best.value)}, {when(best.ago)}" for name, best in bests]
+    return [f"{style.mark} {name}: {number(best.value)}, {ago(best.ago, short=short)}" for name, best in bests]
 
 
-def marked_texts(progress: Progress, style: Style) -> list[str]:
+def marked_texts(progress: Progress, style: Style, *, short: bool = False) -> list[str]:
     """Return each metric of an epoch that has ended as text: marked where it is the best so far, else with the best beside it."""
     texts = []
     for name, text in zip(progress.metrics, metric_texts(progress), strict=True):
         best = progress.bests.get(name)
         if best is not None:
-            text += f" {style.mark}" if best.ago == 0 else f" ({style.mark} {number(best.value)}, {ago(best.ago)})"
+            earlier = f"({style.mark} {number(best.value)}, {ago(best.ago, short=short)})"
+            text += f" {earlier if best.ago else style.mark}"
         texts.append(text)
-    return [*texts, *best_texts(progress, style, without=progress.metrics)]
+    return [*texts, *best_texts(progress, style, without=progress.metrics, short=short)]
 
 
 def columns(text: str) -> int:
@@ -281,8 +283,8 @@ class _Parts:
     @property
     def text(self) -> str:
         """The line, without colours."""
-        head = (count(self.progress), self.bar, remaining(self.progress), self.pace, self.throughput)
-        return _joined(" ".join(part for part in head if part), *self.metrics, *self.bests, self.rate, *self.waits)
+        head = " ".join(part for part in (count(self.progress), self.bar, remaining(self.progress), self.pace) if part)
+        return _joined(head, self.throughput, *self.metrics, *self.bests, self.rate, *self.waits)
 
     def giving_way(self) -> Iterator[None]:
         """Leave out one part after the other: this is the order in which they go where the terminal is narrow."""
@@ -299,7 +301,7 @@ class _Parts:
             self.waits.pop()
             yield
         while len(self.metrics) > 1:
-            self.metrics.pop()
+            self.metrics.pop(-2 if self.metrics[-1].startswith("loss: ") else -1)
             yield
         self.bests = best_texts(self.progress, self.style, short=True)
         yield
@@ -316,12 +318,27 @@ class _Parts:
         yield
 
 
-def bar_line(progress: Progress, style: Style = UNICODE) -> str:
-    """Return the line that a finished bar leaves, whole."""
-    bar = "" if progress.total is None else style.bar(progress.share, CELLS)
-    head = (count(progress), bar, duration(progress.seconds), pace(progress.per_step), throughput(progress))
-    line = " ".join(part for part in head if part)
-    return style.paint(_joined(line, *marked_texts(progress, style), progress.rate, *progress.waits), bar)
+def bar_line(progress: Progress, width: int, style: Style = UNICODE) -> str:
+    """Return what a finished bar leaves, whole: a line, or several where the terminal is narrow."""
+    marked = marked_texts(progress, style, short=width < NARROW)
+    parts = [throughput(progress), *marked, progress.rate, *progress.waits]
+    for cells in (CELLS, CELLS // 2, CELLS // 4, 0):
+        bar = "" if progress.total is None else style.bar(progress.share, cells)
+        head = " ".join(part for part in (count(progress), bar, duration(progress.seconds), pace(progress.per_step)) if part)
+        if len(head) <= width:
+            break
+    return style.paint(_folded([head, *parts], width), bar)
+
+
+def _folded(parts: Iterable[str], width: int) -> str:
+    """Return parts in rows of a width; a part that alone is wider is not broken."""
+    rows: list[str] = []
+    for part in filter(None, parts):
+        if rows and columns(rows[-1] + SEPARATOR + part) <= width:
+            rows[-1] += SEPARATOR + part
+        else:
+            rows.append(f"{INDENT if rows else ''}{part}")
+    return "\n".join(rows)
 
 
 def report(progress: Progress) -> str:

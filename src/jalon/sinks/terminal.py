@@ -164,7 +164,7 @@ class Bar:
 
     def finish(self, progress: Progress) -> None:
         """Write the epoch's line in place of the moving one."""
-        self.say(bar_line(progress, self._style))
+        self.say(bar_line(progress, width_of(self._writer.stream) - 1, self._style))
 
     def say(self, message: str) -> None:
         """Write a message in place of the moving line."""
