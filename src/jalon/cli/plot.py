@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import importlib.util
 import io
 import math
 from pathlib import Path
@@ -45,6 +46,24 @@ def plot(run: Path, *, output: Annotated[Path, Parameter(name=["--output", "-o"]
     if output.suffix == ".html":
         content = _page(run.name, content.decode(), epochs, rows).encode()
     atomic.write_bytes(output, [content])
+
+
+def png_of(run: Path) -> bytes | None:
+    """Return the curves of a run as a picture in PNG; nothing where it has none, or matplotlib is not installed.
+
+    Args:
+        run: As for ``plot``.
+    """
+    if importlib.util.find_spec("matplotlib") is None:
+        return None
+    epochs, rows, best = _read(run)
+    if not epochs:
+        return None
+    from jalon.callbacks._plot import draw
+
+    drawn = io.BytesIO()
+    draw(epochs, rows, best).savefig(drawn, format="png")
+    return drawn.getvalue()
 
 
 def _read(path: Path) -> tuple[list[int], list[dict[str, Any]], Best | None]:
