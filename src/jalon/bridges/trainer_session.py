@@ -59,8 +59,12 @@ class TrainerSession:
         return next(callback for callback in self.callbacks if isinstance(callback, History))
 
     def agrees_on_batches(self) -> bool:
-        """Return whether a callback that decides takes part in batches: several processes then agree after each of them."""
-        decide = [callback for callback in self.callbacks if getattr(callback, "critical", True)]
+        """Return whether a callback that decides takes part in batches: several processes then agree after each of them.
+
+        One that says of itself that it ``decides_alike`` in all of them needs no agreement.
+        """
+        critical = [callback for callback in self.callbacks if getattr(callback, "critical", True)]
+        decide = [callback for callback in critical if not getattr(callback, "decides_alike", False)]
         return any(implementation(callback, hook) is not None for callback in decide for hook in _WITHIN_EPOCHS)
 
     # ---- begin and end ---------------------------------------------------------------------------------------------------

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -37,11 +36,13 @@ class Steering(Callback):
 
     The learning rate can be set, and each number that a callback declares in ``steerable``, as ``EarlyStopping.patience``.
 
+    Of several processes that train together the main one reads, and all carry out the command at the same step.
+
     Args:
         run_dir: The run's folder. Nothing is made in it before the first command.
 
     Raises:
-        ArgumentError: Several processes train together.
+        ArgumentError: Several processes train together in a loop that gives them no way to agree.
 
     Example:
         >>> from jalon.store.control import send
@@ -64,6 +65,7 @@ class Steering(Callback):
     lazy_logs = True
     adds_metrics = False
     optional_hooks = frozenset({"on_train_batch_end"})
+    decides_alike = True
     every_seconds = 0.25
     """Between two looks at the folder passes so much time at least."""
     rest = 100
@@ -76,16 +78,18 @@ class Steering(Callback):
 
     def _restart(self) -> None:
         self._next_look = 0.0
+        self._moment = self._next_moment = 0
+        self._looked_at: tuple[int, float] | None = None
         self._set: dict[str, float] = {}
         self._stops_after_epoch = self._saves_after_epoch = self._is_paused = False
         self._repeats: list[dict[str, Any]] = []
 
     def check_setup(self) -> None:
-        """Refuse what would have to be done by several processes at the same step."""
-        if self.run.world_size > 1:
+        """Refuse what would have to be done by several processes at the same step, where they cannot agree on one."""
+        if self.run.share is None:
             raise ArgumentError(
-                f"{type(self).__name__}: commands cannot be given to a training by several processes. Received: "
-                f"{self.run.world_size} of them. Leave {type(self).__name__} out."
+                f"{type(self).__name__}: commands cannot be given to a training by several processes under this loop, in which "
+                f"they cannot agree on a step. Received: {self.run.world_size} of them. Leave {type(self).__name__} out."
             )
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
@@ -105,7 +109,10 @@ class Steering(Callback):
             with suppress(ArgumentError):  # of a callback that has other bounds by now
                 set_number(self.run, name, value)
         self._stops_after_epoch = state["stops_after_epoch"]
-        self._repeats = self._commands_after(self.run.step)
+        self._repeats = self._shared(self._commands_after(self.run.step) if self.run.is_main else [])
+
+    def _shared(self, value: Any) -> Any:
+        return value if self.run.share is None else self.run.share(value)
 
     def _commands_after(self, step: int) -> list[dict[str, Any]]:
         """Return what was carried out after a step, before an interruption that took it back."""
@@ -122,7 +129,7 @@ class Steering(Callback):
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         if self._repeats:
             self._repeat("batch")
-        if self._monotonic() >= self._next_look:
+        if self._is_due():
             self._look("batch", batch)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
@@ -140,7 +147,7 @@ class Steering(Callback):
         if self._saves_after_epoch:
             self._saves_after_epoch = False
             self._save(Position(self.run.epoch + 1, 0))
-        if self._monotonic() >= self._next_look:
+        if self._is_due():
             self._look("epoch", self.run.batch)
             if self._stops_after_epoch:
                 self._stops_after_epoch = False
@@ -152,20 +159,42 @@ class Steering(Callback):
     def on_exception(self, exc: BaseException) -> None:
         self._refuse_all(_LATE)
 
+    def _is_due(self) -> bool:
+        """Return whether to look at the folder: several processes count moments, so that all look at the same one."""
+        if self.run.world_size == 1:
+            return self._monotonic() >= self._next_look
+        self._moment += 1
+        return self._moment > self._next_moment
+
     def _look(self, point: Point, batch: int) -> None:
-        if not self.run.is_main:
-            self._next_look = math.inf
-            return
         began = self._monotonic()
-        waiting = self._inbox.waiting()
+        waiting = self._waiting()
         rest = max(self.every_seconds, min(self.rest * (self._monotonic() - began), _LONGEST_REST_SECONDS))
         for command in waiting:
             self._carry_out(command, point, batch)
-        while self._is_paused and not (self.run.leave_now or self.run.stop_requested):
-            _NEVER.wait(max(self.every_seconds / 2, 0.01))
-            for command in self._inbox.waiting():
-                self._carry_out(command, point, batch)
-        self._next_look = self._monotonic() + rest
+        for command in self._while_paused():
+            self._carry_out(command, point, batch)
+        self._rest(rest)
+
+    def _waiting(self) -> list[Command]:
+        commands: list[Command] = self._shared(self._inbox.waiting() if self.run.is_main else [])
+        return commands
+
+    def _while_paused(self) -> Iterator[Command]:
+        """Yield the commands that come while the training is paused; it goes on with one of them, or where it has to end."""
+        while self._is_paused and not self._shared(self.run.leave_now or self.run.stop_requested):
+            if self.run.is_main:
+                _NEVER.wait(max(self.every_seconds / 2, 0.01))
+            yield from self._waiting()
+
+    def _rest(self, seconds: float) -> None:
+        """Look at nothing for a while, which several processes count in moments, as fast as they came of late."""
+        now = self._monotonic()
+        self._next_look = now + seconds
+        if self.run.world_size > 1:
+            before, self._looked_at = self._looked_at, (self._moment, now)
+            moments = 1 if before is None else seconds * (self._moment - before[0]) / max(now - before[1], 1e-6)
+            self._next_moment = self._moment + self._shared(max(1, round(moments)))
 
     # ---- what can be asked for -------------------------------------------------------------------------------------------
 
@@ -189,6 +218,8 @@ class Steering(Callback):
         run = self.run
         facts = {"command": command.name, "arguments": command.arguments, "outcome": outcome, "text": text}
         run.record("command", **facts, epoch=run.epoch, step=run.step, at=point)
+        if not run.is_main:
+            return
         with suppress(OSError):  # nobody is to lose a training by asking
             self._inbox.answer(command, outcome, text, time=run.clock.wall())
 

@@ -61,6 +61,8 @@ class Callback:
     """Whether batch hooks take a view that reads a value from the device only when asked."""
     adds_metrics: ClassVar[bool] = True
     """Whether ``on_epoch_end`` may add keys to ``logs`` that later callbacks monitor."""
+    decides_alike: ClassVar[bool] = False
+    """Whether, of several processes, each decides the same at the same batch, so that they need not ask one another."""
     optional_hooks: ClassVar[frozenset[str]] = frozenset()
     """The hooks of this class that it can do without, where a loop never reaches them."""
     steerable: ClassVar[Mapping[str, tuple[float, float]]] = {}

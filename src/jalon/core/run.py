@@ -113,6 +113,8 @@ class Run:
         validation_freq: Every how many epochs validation follows, or after which of them, counted from 1, where the loop says it.
         leave_now: Whether training should be left after this batch, to be gone on with by another start.
         recorders: Who is told of what happens in the run, beside the hooks, with its kind and its facts.
+        share: Gives a value of the main process to all that train together, each of which calls it at the same moment. ``None``
+            where the loop cannot.
     """
 
     def __init__(
@@ -146,6 +148,7 @@ class Run:
         self.commits: list[Callable[[], None]] = []
         self.commits_epochs = True
         self.recorders: list[Callable[[str, dict[str, Any]], None]] = []
+        self.share: Callable[[Any], Any] | None = (lambda value: value) if world_size == 1 else None
         self.callbacks: CallbackList | None = None
         self.warns = self.is_main
         self.keeps = False

@@ -139,6 +139,7 @@ class LightningCallbacks:
 
     def _run(self, trainer: Any, adapter: LightningAdapter) -> Run:
         run = Run(adapter, epochs=_epochs(trainer), rank=trainer.global_rank, world_size=trainer.world_size)
+        run.share = trainer.strategy.broadcast
         bar = trainer.progress_bar_callback
         if bar is not None and bar.is_enabled:
             run.speaker = bar.print

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import broadcast_object_list
 from tqdm.auto import tqdm  # type: ignore[import-untyped]  # what the trainer's own bar is, which must not be written across
 from transformers import ProgressCallback, TrainerCallback
 from transformers.trainer_callback import ExportableState
@@ -170,6 +171,7 @@ class TransformersCallbacks(TrainerCallback, ExportableState, HearsOfCalls):
     def _run(self, adapter: TransformersAdapter, *, epochs: int = 1) -> Run:
         args = self._trainer.args
         run = Run(adapter, epochs=epochs, rank=args.process_index, world_size=args.world_size)
+        run.share = _shared
         if any(isinstance(one, ProgressCallback) for one in self._trainer.callback_handler.callbacks):
             run.speaker = tqdm.write
         return run
@@ -336,6 +338,11 @@ class TransformersCallbacks(TrainerCallback, ExportableState, HearsOfCalls):
             folder = Path(self._trainer.args.output_dir, f"checkpoint-{self._trainer.state.global_step}")
             checkpoints.write_state(folder, self._training().state())
         return {"args": {"kept": True}, "attributes": {}}
+
+
+def _shared(value: Any) -> Any:
+    """Give a value of the main process to all of them."""
+    return broadcast_object_list([value])[0]
 
 
 def _steps_of_epoch(args: Any, trainer: Any) -> int | None:

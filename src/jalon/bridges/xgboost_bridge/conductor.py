@@ -101,6 +101,7 @@ class Conductor:
             adapter = self._adapter = self._adapter_for(model, dtrain, evals or [])
             ranks = {"rank": collective.get_rank(), "world_size": collective.get_world_size()}
             self.rounds = Rounds(self._callbacks, adapter, loop=SUPPORT, epochs=self._epochs, **ranks)
+            self.rounds.run.share = _shared
             self._rounds_before = adapter.iterations
             watched.watch(model, self.rounds)
             self.rounds.begin()
@@ -142,3 +143,8 @@ def _results(history: Any) -> Iterator[Result]:
         for metric, values in metrics.items():
             value, std = values[-1] if isinstance(values[-1], tuple) else (values[-1], None)
             yield Result(data, metric, float(value), direction_of(metric), std)
+
+
+def _shared(value: Any) -> Any:
+    """Give a value of the main process to all of them."""
+    return collective.broadcast(value, 0)
