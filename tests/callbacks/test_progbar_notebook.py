@@ -29,6 +29,13 @@ try:
 except KeyboardInterrupt:
     pass
 """
+WATCHED = """
+from jalon.callbacks import EarlyStopping
+try:
+    Loop(EarlyStopping(patience=3, mode="min"), epochs=2, steps=45, step_time=0.1).fit(22, fail_in_epoch=1)
+except KeyboardInterrupt:
+    pass
+"""
 REDIRECTED = """
 import contextlib, io
 with contextlib.redirect_stdout(io.StringIO()) as text:
@@ -60,7 +67,7 @@ class CountingClient(NotebookClient):
 @pytest.fixture(scope="module")
 def cells():
     """Return the executed cells by their source."""
-    sources = [SETUP, SHORT_EPOCHS, ONE_LONG_EPOCH, INTERRUPTED, REDIRECTED, TALKATIVE, VERBOSE_2]
+    sources = [SETUP, SHORT_EPOCHS, ONE_LONG_EPOCH, INTERRUPTED, WATCHED, REDIRECTED, TALKATIVE, VERBOSE_2]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
     CountingClient(notebook, timeout=60, kernel_name="python3", coalesce_streams=True).execute()
     return dict(zip(sources, notebook.cells, strict=True))
@@ -81,7 +88,7 @@ def test_one_output(cells):
     """A training of many epochs is one output area; what no longer fits is counted, and nothing is left behind."""
     text = only_output(cells[SHORT_EPOCHS]).data["text/plain"].splitlines()
 
-    assert "(201 earlier lines)" == text[0]
+    assert "(281 earlier lines)" == text[0]
     assert text[-2].startswith("Epoch 300/300 - 20/20 - 0s - 1ms/step - accuracy: 0.9310 - loss: 0.2215")
     assert "Stopped after epoch 300 of 300: <enough>" == text[-1]
 
@@ -98,16 +105,34 @@ def test_long_epoch(cells):
 
 
 def test_table(cells):
-    """Finished epochs are rows with a column per metric, late ones included; a message is a row of its own."""
+    """Finished epochs are rows with a column per metric, late ones included, the best marked; a message is a row of its own."""
     header, first_message, first, second_message, second = rows(cells[TALKATIVE])
 
     assert ["steps", "time", "pace", "accuracy", "loss", "val_accuracy", "val_loss", "learning_rate"] == re.findall(
         r"\w+", header
     )
     assert "|after 1|" == first_message
-    assert "|Epoch 1/2||45/45||5s||100ms/step||0.9310||0.2215||0.9200||0.2500||0.1000|" == first
+    assert "|Epoch 1/2||45/45||5s||100ms/step||0.9310||0.2215||0.9200||★ 0.2500||0.1000|" == first
     assert "|after 2|" == second_message
     assert second.startswith("|Epoch 2/2|")
+
+
+def test_curves(cells):
+    """There is a picture for each metric, with the validation in that of its metric, and the curves have grown."""
+    html = only_output(cells[SHORT_EPOCHS]).data["text/html"]
+
+    assert ["accuracy", "loss"] == re.findall(r'aria-label="(\w+)"', html)
+    assert 4 == html.count('stroke-width="1.5"')
+    assert ">300</text>" in html
+
+
+def test_what_the_bar_says(cells):
+    """Beside the bar stand the metrics so far, and what there is to know beside them."""
+    html = only_output(cells[WATCHED]).data["text/html"]
+
+    told = re.search(r"</progress> ([^<]*)<", html)[1]
+    assert re.match(r"Epoch 2/2 - 2\d/45 - ETA 2s - 100ms/step - accuracy: 0.9000 - loss: 0.5000", told)
+    assert told.endswith(" - loss: 0.5000 - ★ val_loss: 0.2500, 1 epoch ago - stop in 3")
 
 
 def test_html_is_escaped(cells):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+from jalon.callbacks._saving import expected_bests
 from jalon.core.run import Best, Run
 from jalon.errors import Preempted
 from jalon.sinks.progress import number
@@ -41,8 +43,9 @@ class Ending:
             yield f"{_how(fault)} in epoch {epoch} of {self._epochs}: {_why(fault)}"
         elif self._run.stop_reason:
             yield f"Stopped after epoch {epoch} of {self._epochs}: {self._run.stop_reason}"
-        yield from map(self._kept, self._run.bests.values())
-        yield from self._written(all_of_it=fault is not None)
+        bests = expected_bests(self._run)
+        yield from map(self._kept, bests.values())
+        yield from self._written({best.path for best in bests.values()}, all_of_it=fault is not None)
         for label, error in self._run.degraded.items():
             yield f"{label} failed on the way: {error}"
         for label, texts in self._warnings.items():
@@ -61,9 +64,9 @@ class Ending:
             places.append("put back into the model")
         return f"Best {best.monitor} {number(best.value)} in epoch {best.epoch + 1}, {' and '.join(places) or 'kept in no file'}"
 
-    def _written(self, *, all_of_it: bool) -> Iterator[str]:
+    def _written(self, told: Collection[Path | None], *, all_of_it: bool) -> Iterator[str]:
         """Yield what else is on the disk, without a backup that is deleted when training has ended."""
-        told, callbacks = {best.path for best in self._run.bests.values()}, self._run.callbacks
+        callbacks = self._run.callbacks
         known = {} if callbacks is None or all_of_it else callbacks.labelled()
         written = {label: path for label, path in self._run.files.items() if path not in told and path.exists()}
         files = [

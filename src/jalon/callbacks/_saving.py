@@ -7,6 +7,7 @@ from operator import index
 from typing import Any
 
 from jalon.core.cadence import Cadence
+from jalon.core.run import Best, Run
 from jalon.errors import ArgumentError
 
 
@@ -62,3 +63,12 @@ def kept_number(value: int | None, name: str, who: str) -> int | None:
 def shown(best: float | None) -> str:
     """Return a best value as Keras's messages show it."""
     return "None" if best is None else f"{best:.5f}"
+
+
+def expected_bests(run: Run) -> dict[str, Best]:
+    """Return the best of each metric, as it is going to be once what is being written is written."""
+    known = dict(run.bests)
+    for callback in run.callbacks or ():
+        if hasattr(callback, "expected_bests"):
+            known |= {best.monitor: best for best in callback.expected_bests()}
+    return known

@@ -22,8 +22,8 @@ from typing import Any, ClassVar, Literal, Self
 from jalon.callbacks._arrays import to_numpy
 from jalon.callbacks._backup import IDENTITY, BackupFolder, Content, Superseded
 from jalon.callbacks._randomness import load_random_state, random_state
+from jalon.callbacks._saving import expected_bests
 from jalon.callbacks.history import History
-from jalon.callbacks.model_checkpoint import ModelCheckpoint
 from jalon.core.cadence import Cadence, Ticker
 from jalon.core.callback import Callback, Logs
 from jalon.core.logs import scalar
@@ -483,11 +483,7 @@ class BackupAndRestore(Callback):
         }
 
     def _bests(self) -> list[dict[str, Any]]:
-        known = dict(self.run.bests)
-        for callback in self.run.callbacks or ():
-            if isinstance(callback, ModelCheckpoint):
-                known |= {best.monitor: best for best in callback.expected_bests()}
-        return [asdict(best) | {"path": best.path and str(best.path)} for best in known.values()]
+        return [asdict(best) | {"path": best.path and str(best.path)} for best in expected_bests(self.run).values()]
 
     def _history(self) -> History | None:
         """Return the history of the run; all that there may be are the same."""

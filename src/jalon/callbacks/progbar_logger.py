@@ -22,8 +22,8 @@ from jalon.sinks.terminal import Bar, Lines, moves
 class ProgbarLogger(Callback):
     """Show how far training has come, with its metrics.
 
-    On a terminal: one moving line, with what others print above it. In a notebook: a table of the finished epochs and
-    a bar. Into a pipe or a log file: one line per epoch, and one a minute within long epochs; no control characters.
+    On a terminal: one moving line, with what others print above it. In a notebook: a bar, curves that grow, and a table of
+    the last epochs. Into a pipe or a log file: one line per epoch, and one a minute within long epochs; no control characters.
     ``fit(verbose=...)`` chooses: 0 nothing, 1 or ``"auto"`` all of this, 2 one line per epoch anywhere.
 
     Beside the metrics stand the best value so far of each that a callback compares (else of ``val_loss``, or ``loss``)
@@ -233,6 +233,7 @@ class ProgbarLogger(Callback):
             bests={} if standing is None else standing.bests(self._epoch - 1),
             rate="" if standing is None else standing.rate(metrics),
             waits=() if standing is None else standing.waits(),
+            epoch=0 if standing is None else self._epoch,
         )
 
     def _per_step(self) -> float:

@@ -42,6 +42,7 @@ class Progress:
         bests: The best values so far, by metric.
         rate: The learning rate as text; may be empty.
         waits: What callbacks will do before long, what matters most first, as ``"stop in 4"``.
+        epoch: The epoch's number, from 1; 0 where there is none.
     """
 
     title: str
@@ -54,6 +55,7 @@ class Progress:
     bests: Mapping[str, Reached] = field(default_factory=dict)
     rate: str = ""
     waits: Sequence[str] = ()
+    epoch: int = 0
 
     @property
     def share(self) -> float:
