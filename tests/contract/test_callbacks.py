@@ -53,6 +53,7 @@ SETTINGS: dict[str, list[Callable[[], Callback]]] = {
 ELSEWHERE = {
     "BackupAndRestore": ("it is what the contract's crashes are gone on with by", "tests/callbacks/test_backup_and_restore.py"),
     "Journal": ("it needs a run's folder", "tests/store/test_journal.py"),
+    "MLflow": ("it needs a store of MLflow's", "tests/callbacks/test_mlflow.py"),
     "Notify": ("it needs a service that takes messages", "tests/callbacks/test_notify.py"),
     "OrbaxCheckpoint": ("it writes what a framework gives it", "tests/callbacks/test_orbax_checkpoint.py"),
     "RemoteMonitor": ("it needs a server", "tests/callbacks/test_remote_monitor.py"),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from jalon.callbacks.journal import Journal
     from jalon.callbacks.lambda_callback import LambdaCallback
     from jalon.callbacks.learning_rate_scheduler import LearningRateScheduler
+    from jalon.callbacks.mlflow import MLflow
     from jalon.callbacks.model_checkpoint import ModelCheckpoint
     from jalon.callbacks.monitor_callback import MonitorCallback
     from jalon.callbacks.notify import Notify
@@ -41,6 +42,7 @@ _HOMES = {
     "Journal": "jalon.callbacks.journal",
     "LambdaCallback": "jalon.callbacks.lambda_callback",
     "LearningRateScheduler": "jalon.callbacks.learning_rate_scheduler",
+    "MLflow": "jalon.callbacks.mlflow",
     "ModelCheckpoint": "jalon.callbacks.model_checkpoint",
     "MonitorCallback": "jalon.callbacks.monitor_callback",
     "Notify": "jalon.callbacks.notify",
@@ -68,6 +70,7 @@ __all__ = [
     "Journal",
     "LambdaCallback",
     "LearningRateScheduler",
+    "MLflow",
     "ModelCheckpoint",
     "MonitorCallback",
     "Notify",

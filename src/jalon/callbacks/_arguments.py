@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import warnings
+from numbers import Integral
 from operator import index
+from typing import Any
 
 from jalon.core.logs import scalar
 from jalon.errors import ArgumentError, OlderSpelling
@@ -46,3 +48,19 @@ def name_todays_spelling(older: str, today: str, *, who: str) -> None:
         who: The callback.
     """
     warnings.warn(f"{who}: {older} is Keras 2's spelling. {today}", OlderSpelling, stacklevel=3)
+
+
+def batches_between(update_freq: Any, *, who: str) -> int | None:
+    """Return every how many batches there is something to write, or ``None`` where at the ends of epochs alone.
+
+    Raises:
+        ArgumentError: It is neither a word that is known nor a number of batches.
+    """
+    if isinstance(update_freq, str) and update_freq in ("epoch", "batch"):
+        return None if update_freq == "epoch" else 1
+    if not isinstance(update_freq, Integral) or isinstance(update_freq, bool) or update_freq <= 0:
+        raise ArgumentError(
+            f"{who}: update_freq must be 'epoch', 'batch' or a positive whole number of batches. "
+            f"Received: update_freq={update_freq!r}."
+        )
+    return int(update_freq)

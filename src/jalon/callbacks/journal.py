@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import os
-import platform
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from jalon.callbacks._steerable import numbers
+from jalon.callbacks._configuration import configuration
 from jalon.core.callback import Callback, Logs
-from jalon.core.logs import scalar
+from jalon.core.logs import numbers_of
 from jalon.core.run import Best
 from jalon.errors import Preempted
 from jalon.store.journal import JournalWriter
 from jalon.store.process import identity
 
-_PACKAGES = ("jalon", "numpy", "torch", "keras", "jax", "tensorflow", "lightning", "transformers", "xgboost", "lightgbm")
-_TOLD_TEXTS = ("monitor", "mode")
 _LONGEST_TEXT = 1000
 
 
@@ -135,11 +132,7 @@ class Journal(Callback):
                 "resumed": run.resumed,
                 "position": position if run.resumed else {"epoch": run.initial_epoch, "batch": 0, "step": 0},
                 "process": identity(),
-                "epochs": run.epochs,
-                "steps": self.params.get("steps"),
-                "callbacks": _configuration({} if run.callbacks is None else run.callbacks.labelled()),
-                "steerable": numbers(run),
-                "versions": _versions(),
+                **configuration(run, self.params),
             },
         )
 
@@ -160,7 +153,7 @@ class Journal(Callback):
         if run.step >= self._next_step:
             self._next_second = self._monotonic() + self.every_seconds
             self._next_step = run.step + (1 << (run.step // self.every_step_until).bit_length())
-            self._record("batch", {"epoch": run.epoch, "batch": batch, "step": run.step, "logs": _numbers(logs or {})})
+            self._record("batch", {"epoch": run.epoch, "batch": batch, "step": run.step, "logs": numbers_of(logs or {})})
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if self._writer is None:
@@ -169,7 +162,7 @@ class Journal(Callback):
         facts: dict[str, Any] = {"epoch": epoch, "step": run.step, "batches": run.batch + 1}
         if began is not None:
             facts["seconds"] = self._monotonic() - began
-        facts["logs"] = run.trainer.reported_rates() | _numbers(logs or {})
+        facts["logs"] = run.trainer.reported_rates() | numbers_of(logs or {})
         if run.bests != self._told_bests:
             new = {name: best for name, best in run.bests.items() if best != self._told_bests.get(name)}
             facts["bests"] = {name: {"value": best.value, "epoch": best.epoch} for name, best in new.items()}
@@ -197,25 +190,3 @@ class Journal(Callback):
         if writer is not None and writer.fault is not None:
             fault, writer.fault = writer.fault, None
             raise fault
-
-
-def _numbers(logs: Mapping[str, Any]) -> dict[str, float]:
-    found = {name: scalar(value) for name, value in logs.items()}
-    return {name: number for name, number in found.items() if number is not None}
-
-
-def _configuration(callbacks: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return how each callback is set up: its numbers and switches. Texts may be secrets, as addresses with a token are."""
-    return {
-        label: {
-            name: value
-            for name, value in getattr(callback, "__dict__", {}).items()
-            if name[0] != "_" and (isinstance(value, (bool, int, float)) or (name in _TOLD_TEXTS and isinstance(value, str)))
-        }
-        for label, callback in callbacks.items()
-    }
-
-
-def _versions() -> dict[str, str]:
-    loaded = {name: sys.modules[name] for name in _PACKAGES if name in sys.modules}
-    return {"python": platform.python_version()} | {name: str(getattr(it, "__version__", "")) for name, it in loaded.items()}

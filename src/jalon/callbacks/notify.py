@@ -18,7 +18,7 @@ from jalon.callbacks._report import Report
 from jalon.callbacks._stall_watch import StallWatch
 from jalon.callbacks.history import History
 from jalon.core.callback import Callback, Logs
-from jalon.core.logs import scalar
+from jalon.core.logs import numbers_of, scalar
 from jalon.core.monitor import Mode, Monitor
 from jalon.core.run import Best
 from jalon.errors import ArgumentError, CallbackDegraded, Preempted, UnknownName
@@ -216,8 +216,7 @@ class Notify(Callback):
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self._count += 1
         self._look_back()
-        numbers = {name: scalar(value) for name, value in (logs or {}).items()}
-        self._rows[epoch] = {name: number for name, number in numbers.items() if number is not None}
+        self._rows[epoch] = numbers_of(logs or {})
         if "nan" in self.on and not self._told_nan:
             self._look_for_nan(logs or {}, f"at the end of epoch {epoch + 1:,}")
         if "best" in self.on:

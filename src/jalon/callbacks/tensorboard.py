@@ -8,14 +8,13 @@ import tempfile
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
-from numbers import Integral
 from operator import index
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from jalon.callbacks._arguments import name_todays_spelling, whole_number
+from jalon.callbacks._arguments import batches_between, name_todays_spelling, whole_number
 from jalon.callbacks._event_files import cut_back
 from jalon.callbacks._profiling import BatchProfiler
 from jalon.callbacks._projector import Projector
@@ -138,7 +137,7 @@ class TensorBoard(Callback):
         self.update_freq = update_freq
         self.embeddings_freq = whole_number(embeddings_freq, name="embeddings_freq", who="TensorBoard")
         self.embeddings_metadata = _metadata(embeddings_metadata)
-        self._batches = _batches(update_freq)
+        self._batches = batches_between(update_freq, who="TensorBoard")
         self._profiler = BatchProfiler(*_profiled(profile_batch), self._start_profiler)
         self._projector: Projector | None = None
         self._writers: dict[str, EventFileWriter] = {}
@@ -401,18 +400,6 @@ def _switch(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise ArgumentError(f"TensorBoard: {name} must be True or False. Received: {name}={value!r}.")
     return value
-
-
-def _batches(update_freq: Any) -> int | None:
-    """Return every how many batches metrics are written, or ``None`` for never."""
-    if isinstance(update_freq, str) and update_freq in ("epoch", "batch"):
-        return None if update_freq == "epoch" else 1
-    if not isinstance(update_freq, Integral) or isinstance(update_freq, bool) or update_freq <= 0:
-        raise ArgumentError(
-            "TensorBoard: update_freq must be 'epoch', 'batch' or a positive whole number of batches. "
-            f"Received: update_freq={update_freq!r}."
-        )
-    return int(update_freq)
 
 
 def _profiled(profile_batch: Any) -> tuple[int, int]:

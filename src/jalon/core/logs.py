@@ -59,3 +59,9 @@ def scalar(value: Any) -> float | None:
         return float(value.item() if hasattr(value, "item") else value)
     except (TypeError, ValueError, RuntimeError):
         return None
+
+
+def numbers_of(logs: Mapping[str, Any]) -> dict[str, float]:
+    """Return those of the metrics that are single numbers, as floats."""
+    found = {name: scalar(value) for name, value in logs.items()}
+    return {name: number for name, number in found.items() if number is not None}

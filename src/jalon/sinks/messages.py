@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from jalon._optional import require
 from jalon.core.clock import SYSTEM_CLOCK
 from jalon.errors import ArgumentError
 from jalon.sinks.address import Address, unlogged
+from jalon.sinks.courier import Courier
 
 Kind = Literal["info", "success", "warning", "failure"]
 
@@ -89,41 +90,21 @@ class _Service:
         self.address = address
         self.faults: deque[str] = deque()
         self._pauses = pauses
-        self._waiting: deque[Message] = deque()
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._courier = Courier("jalon-messages", most=MOST_WAITING)
         self._apprise = _apprise_for(address, who)
         self._takes_pictures = any(service.attachment_support for service in self._apprise)
 
     def send(self, message: Message) -> None:
-        with self._lock:
-            if len(self._waiting) >= MOST_WAITING:
-                self.faults.append(f"{MOST_WAITING} messages are still waiting, a further one is not sent")
-                return
-            self._waiting.append(message)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="jalon-messages", daemon=True)
-                self._thread.start()
+        if not self._courier.send(partial(self._deliver, message)):
+            self.faults.append(f"{MOST_WAITING} messages are still waiting, a further one is not sent")
 
     def settle(self, seconds: float, *, told: float) -> None:
-        thread = self._thread
-        if thread is not None:
-            thread.join(seconds)
-            if thread.is_alive():
-                self.faults.append(f"no answer within {told:g} seconds")
-
-    def _work(self) -> None:
-        while True:
-            with self._lock:
-                if not self._waiting:
-                    self._thread = None
-                    return
-                message = self._waiting.popleft()
-            self._deliver(message)
+        if not self._courier.settle(seconds):
+            self.faults.append(f"no answer within {told:g} seconds")
 
     def _deliver(self, message: Message) -> None:
         """Send a message, with further attempts; the last one goes without the picture, which may be what does not pass."""
-        picture = message.picture() if message.picture is not None and self._takes_pictures else None
+        picture = self._picture_of(message)
         cause = self._attempt(message, picture)
         for number, pause in enumerate(self._pauses, 1):
             if cause is None:
@@ -132,6 +113,14 @@ class _Service:
             cause = self._attempt(message, None if number == len(self._pauses) else picture)
         if cause is not None:
             self.faults.append(self.address.hide(cause))
+
+    def _picture_of(self, message: Message) -> bytes | None:
+        if message.picture is None or not self._takes_pictures:
+            return None
+        try:
+            return message.picture()
+        except Exception:  # noqa: BLE001  # a message is worth more than its picture
+            return None
 
     def _attempt(self, message: Message, picture: bytes | None) -> str | None:
         """Send a message; return why it did not arrive, or ``None`` where it did."""

@@ -16,6 +16,7 @@ from jalon.bridges.lightning_bridge.adapter import LightningAdapter
 from jalon.bridges.lightning_bridge.metrics import EpochMetrics
 from jalon.bridges.lightning_bridge.support import SUPPORT
 from jalon.bridges.trainer_session import TrainerSession
+from jalon.callbacks._destination import Destination
 from jalon.callbacks.csv_logger import CSVLogger
 from jalon.callbacks.early_stopping import EarlyStopping
 from jalon.callbacks.history import History
@@ -29,7 +30,7 @@ from jalon.core.run import Phase, Run
 from jalon.errors import NotReady
 
 PACKAGES = ("lightning.pytorch", "pytorch_lightning")
-_NOT_IN_A_FAST_RUN = (ModelCheckpoint, OrbaxCheckpoint, EarlyStopping, CSVLogger, TensorBoard, RemoteMonitor, Notify)
+_NOT_IN_A_FAST_RUN = (ModelCheckpoint, OrbaxCheckpoint, EarlyStopping, CSVLogger, TensorBoard, RemoteMonitor, Notify, Destination)
 
 
 def lightning(callbacks: Any = None) -> Any:
