@@ -155,6 +155,19 @@ def test_view(page, watched):
     assert told.startswith("Curve of loss. loss: now 2, from 1 to 2.")
 
 
+def test_before_the_first_epoch(page, watched):
+    """A run of which no epoch has ended says so, and shows its batches."""
+    begun = {"kind": "batch", "time": 1000.5, "epoch": 0, "batch": 1, "step": 2, "logs": {"loss": 2.0}}
+    write_journal(watched.folder / "young", begun, begun | {"batch": 3, "step": 4})
+    choose(page, "young")
+    page.get_by_text("No epoch has ended yet.").wait_for()
+    page.get_by_label("Over").select_option("step")
+    wait_for(lambda: newest(page) == 2)
+
+    assert page.locator("#no-curves").is_hidden()
+    page.get_by_label("Over").select_option("epoch")
+
+
 def test_by_keyboard(page, watched):
     """All controls are reached by Tab, in order, with a focus that is seen."""
     write_journal(watched.folder / "keys", epoch(0, loss=1.0))

@@ -102,6 +102,7 @@ class Chart {
       width: Math.max(200, this.figure.clientWidth - 22), height: 240,
       cursor: { drag: { x: true, y: false, setScale: false }, points: { size: 6 } },
       select: { show: true },
+      legend: { markers: { dash: (plot, number) => plot.series[number].dash ? "dashed" : "solid" } },
       scales: { x: { time: false }, y: view.log ? { distr: 3 } : {} },
       axes: [{ ...axis, size: 34, incrs: view.axis === "time" ? undefined : WHOLE }, { ...axis, size: 62, values: (_, ticks) => ticks.map((tick) => tick === null ? "" : spoken(tick)) }],
       series: [{ label: unit, value: (_, value) => value === null ? "–" : String(value) }, ...labels.map((one) => {

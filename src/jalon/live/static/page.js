@@ -292,6 +292,8 @@ function marksOf(run) {
 
 function showCharts(runs) {
   const names = [...new Set(runs.flatMap((run) => (run.curves || []).map((chart) => chart.name)))].slice(0, 60);
+  by("no-curves").hidden = names.length > 0 || !runs[0].complete;
+  by("no-curves").textContent = view.axis === "epoch" ? "No epoch has ended yet. Batches may be there: choose them above." : "Nothing was recorded over this.";
   const marks = runs.length === 1 ? marksOf(runs[0]) : [];
   for (const [name, chart] of state.charts) {
     if (!names.includes(name)) { chart.remove(); state.charts.delete(name); }
