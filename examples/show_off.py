@@ -23,7 +23,7 @@ from rich.text import Text
 
 from jalon.callbacks import History
 
-COLUMNS, ROWS_SHOWN = 150, 16
+COLUMNS, ROWS_SHOWN = 150, 22
 
 
 def run_in_terminal(command: list[str], folder: str) -> str:

@@ -270,7 +270,7 @@ class CallbackList:
 
         def guarded(batch: int, logs: Any) -> None:
             try:
-                method(batch, _own(logs))
+                method(batch, dict(logs) if isinstance(logs, dict) else logs)  # _own, without a call per step
             except Exception as exc:
                 self._degrade(entry.label, name, exc)
 

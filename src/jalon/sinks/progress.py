@@ -243,9 +243,9 @@ def layout(progress: Progress, width: int, style: Style = UNICODE) -> str:
     """Return the moving line, never wider than the terminal."""
     parts = _Parts.of(progress, style)
     for _ in parts.giving_way():
-        if columns(parts.text) <= width:
-            return style.paint(parts.text, parts.bar)
-    return parts.text[:width]
+        if parts.width <= width:
+            return style.paint(_joined(parts.head, *parts.tail), parts.bar)
+    return parts.head[:width]
 
 
 @dataclass(slots=True)
@@ -254,7 +254,9 @@ class _Parts:
 
     progress: Progress
     style: Style
+    count: str
     cells: int
+    time: str
     pace: str
     throughput: str
     metrics: list[str]
@@ -268,7 +270,9 @@ class _Parts:
         return cls(
             progress=progress,
             style=style,
+            count=count(progress),
             cells=CELLS,
+            time=remaining(progress),
             pace=pace(progress.per_step),
             throughput=throughput(progress),
             metrics=metric_texts(progress),
@@ -283,10 +287,19 @@ class _Parts:
         return "" if self.progress.total is None else self.style.bar(self.progress.share, self.cells)
 
     @property
-    def text(self) -> str:
-        """The line, without colours."""
-        head = " ".join(part for part in (count(self.progress), self.bar, remaining(self.progress), self.pace) if part)
-        return _joined(head, self.throughput, *self.metrics, *self.bests, self.rate, *self.waits)
+    def head(self) -> str:
+        """The part that stays, of signs one column wide each."""
+        return " ".join(filter(None, (self.count, self.bar, self.time, self.pace)))
+
+    @property
+    def tail(self) -> list[str]:
+        """What follows it."""
+        return list(filter(None, (self.throughput, *self.metrics, *self.bests, self.rate, *self.waits)))
+
+    @property
+    def width(self) -> int:
+        """The columns that the line takes."""
+        return len(self.head) + sum(len(SEPARATOR) + _width(part, self.style) for part in self.tail)
 
     def giving_way(self) -> Iterator[None]:
         """Leave out one part after the other: this is the order in which they go where the terminal is narrow."""
@@ -329,18 +342,24 @@ def bar_line(progress: Progress, width: int, style: Style = UNICODE) -> str:
         head = " ".join(part for part in (count(progress), bar, duration(progress.seconds), pace(progress.per_step)) if part)
         if len(head) <= width:
             break
-    return style.paint(_folded([head, *parts], width), bar)
+    return style.paint(_folded(head, parts, width, style), bar)
 
 
-def _folded(parts: Iterable[str], width: int) -> str:
+def _folded(head: str, parts: Iterable[str], width: int, style: Style) -> str:
     """Return parts in rows of a width; a part that alone is wider is not broken."""
-    rows: list[str] = []
+    text, room = head, width - len(head)
     for part in filter(None, parts):
-        if rows and columns(rows[-1] + SEPARATOR + part) <= width:
-            rows[-1] += SEPARATOR + part
+        needed = len(SEPARATOR) + _width(part, style)
+        if needed > room:
+            text, room = f"{text}\n{INDENT}{part}", width - len(INDENT) - needed + len(SEPARATOR)
         else:
-            rows.append(f"{INDENT if rows else ''}{part}")
-    return "\n".join(rows)
+            text, room = text + SEPARATOR + part, room - needed
+    return text
+
+
+def _width(part: str, style: Style) -> int:
+    """Return the columns of a part, in which the mark takes one."""
+    return columns(part.replace(style.mark, "*"))
 
 
 def report(progress: Progress) -> str:

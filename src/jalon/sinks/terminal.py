@@ -145,7 +145,8 @@ class Bar:
     def __init__(self, stream: TextIO) -> None:
         self._style = style_of(stream)
         self._writer = _Writer(stream)
-        self._drawn = 0
+        self._drawn = ""
+        self._width = 0
         self._within_line = False
         self._guards = [_Guard(shown, self._make_room) for shown in (stream, sys.stderr) if _is_terminal(shown)]
 
@@ -160,7 +161,7 @@ class Bar:
         width = width_of(self._writer.stream)
         line = layout(progress, width - 1, self._style)
         self._writer.put(self._new_line() + self._unwrapped(width) + TO_LINE_START + line + ERASE_TO_LINE_END)
-        self._drawn = columns(_COLOUR.sub("", line))
+        self._drawn, self._width = line, width
 
     def finish(self, progress: Progress) -> None:
         """Write the epoch's line in place of the moving one."""
@@ -176,7 +177,7 @@ class Bar:
             guard.release()
         self._guards = []
         if self._drawn:
-            self._drawn = 0
+            self._drawn = ""
             with contextlib.suppress(OSError, ValueError):  # a terminal that is gone keeps nothing from being closed
                 self._writer.put("\n")
 
@@ -189,12 +190,14 @@ class Bar:
     def _cleared(self) -> str:
         if not self._drawn:
             return ""
-        unwrapped, self._drawn = self._unwrapped(width_of(self._writer.stream)), 0
+        unwrapped, self._drawn = self._unwrapped(width_of(self._writer.stream)), ""
         return unwrapped + TO_LINE_START + ERASE_TO_LINE_END
 
     def _unwrapped(self, width: int) -> str:
         """Return what erases all but the first row of a line that a narrower terminal has broken, and goes to that row."""
-        rows = max(0, self._drawn - 1) // width if _reflows() else 0
+        if width >= self._width or not self._drawn or not _reflows():
+            return ""
+        rows = (columns(_COLOUR.sub("", self._drawn)) - 1) // width
         return f"\x1b[{rows}A{TO_LINE_START}{ERASE_BELOW}" if rows else ""
 
     def _new_line(self) -> str:
