@@ -61,6 +61,7 @@ ELSEWHERE = {
     "Steering": ("it needs a run's folder", "tests/callbacks/test_steering.py"),
     "SwapEMAWeights": ("it needs an optimizer that keeps an average", "tests/callbacks/test_swap_ema_weights.py"),
     "TimeLimit": ("it needs something that keeps the training", "tests/callbacks/test_time_limit.py"),
+    "WandB": ("it needs wandb's own process", "tests/callbacks/test_wandb.py"),
 }
 """What cannot be taken through a scripted run: why, and where its tests are."""
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from jalon.callbacks.tensorboard import TensorBoard
     from jalon.callbacks.terminate_on_nan import TerminateOnNaN
     from jalon.callbacks.time_limit import TimeLimit
+    from jalon.callbacks.wandb import WandB
     from jalon.core.callback import Callback
     from jalon.core.transform import Transform
 
@@ -58,6 +59,7 @@ _HOMES = {
     "TerminateOnNaN": "jalon.callbacks.terminate_on_nan",
     "TimeLimit": "jalon.callbacks.time_limit",
     "Transform": "jalon.core.transform",
+    "WandB": "jalon.callbacks.wandb",
 }
 
 __all__ = [
@@ -86,6 +88,7 @@ __all__ = [
     "TerminateOnNaN",
     "TimeLimit",
     "Transform",
+    "WandB",
 ]
 
 
