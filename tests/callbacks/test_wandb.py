@@ -198,10 +198,11 @@ def test_a_service_that_fails(monkeypatch):
         raise wandb.errors.CommError("no network")
 
     monkeypatch.setattr(wandb, "init", init)
-    with pytest.warns(
-        CallbackDegraded, match="WandB: the service does not take what the training reports: CommError: no net"
-    ) as told:
-        run = play(WandB("digits"), SCRIPT)
+    callback, couriers = WandB("digits"), []
+    callbacks = [LambdaCallback(on_train_end=lambda logs: couriers.append(callback._courier)), callback]
+    with pytest.warns(CallbackDegraded, match="does not take what the training reports: CommError: no network") as told:
+        run = play(callbacks, SCRIPT)
+    couriers[0].settle(30)
 
     assert ([0.5, 0.25, 0.125], 1) == (run.history["loss"], len(told))
 

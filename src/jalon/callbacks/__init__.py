@@ -1,4 +1,8 @@
-"""The callbacks, one file each, loaded on first use."""
+"""The callbacks, one file each, loaded on first use.
+
+Those that other packages offer by the entry point group ``jalon.callbacks`` are here too; a name that is one of jalon's
+means jalon's.
+"""
 
 from __future__ import annotations
 
@@ -95,10 +99,13 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         value = getattr(importlib.import_module(_HOMES[name]), name)
-        globals()[name] = value
-        return value
-    raise AttributeError(f"module 'jalon.callbacks' has no attribute {name!r}")
+    elif name.startswith("_"):
+        raise AttributeError(f"module 'jalon.callbacks' has no attribute {name!r}")
+    else:
+        value = importlib.import_module("jalon.callbacks._installed").load(name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:
-    return list(__all__)
+    return sorted({*__all__, *importlib.import_module("jalon.callbacks._installed").names()})

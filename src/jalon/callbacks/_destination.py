@@ -53,7 +53,8 @@ class Destination(Callback):
 
     Args:
         update_freq: ``"epoch"``; or ``"batch"`` or a number of batches, to report batches that often besides.
-        timeout: How many seconds the beginning and the end of training wait for the service.
+        timeout: How many seconds the beginning and the end of training wait for the service; the end does not for one that
+            has never answered.
     """
 
     order = sys.maxsize  # who comes before has added to the logs
@@ -154,10 +155,9 @@ class Destination(Callback):
     def _finish(self, outcome: Outcome, reason: str | None) -> None:
         if self._courier is None:
             return
-        self._send(self._flush)
-        if not self._joins:
-            self._send(partial(self._end, outcome, reason))
-        self._settle()
+        self._send(partial(self._end_begun, outcome, reason))
+        if self._begun:  # a service that has never answered is not waited for again
+            self._settle()
         self._courier = None
 
     def close(self) -> None:
@@ -198,6 +198,12 @@ class Destination(Callback):
         if not self._begun:
             self._id = self._begin(self._id, self._config)
             self._begun = True
+
+    def _end_begun(self, outcome: Outcome, reason: str | None) -> None:
+        if self._begun:
+            self._flush()
+            if not self._joins:
+                self._end(outcome, reason)
 
     def _flush(self) -> None:
         """Tell of all that waits; what the service does not take is kept for the next time."""

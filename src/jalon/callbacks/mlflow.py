@@ -37,7 +37,8 @@ class MLflow(Destination):
         params: Further parameters of the run, by name. Defaults to none.
         update_freq: ``"epoch"``; or ``"batch"`` or a number of batches, to report batches that often besides. Defaults to
             ``"epoch"``.
-        timeout: How many seconds the beginning and the end of training wait for the server. Defaults to 10.
+        timeout: How many seconds the beginning and the end of training wait for the server, the latter for none that has
+            never answered. Defaults to 10.
 
     Raises:
         ArgumentError: An argument cannot be what it is.

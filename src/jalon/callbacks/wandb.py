@@ -36,7 +36,8 @@ class WandB(Destination):
         config: Further values of the run's config, by name. Defaults to none.
         update_freq: ``"epoch"``; or ``"batch"`` or a number of batches, to report batches that often besides. Defaults to
             ``"epoch"``.
-        timeout: How many seconds the beginning and the end of training wait for the service. Defaults to 30.
+        timeout: How many seconds the beginning and the end of training wait for the service, the latter for none that has
+            never answered. Defaults to 30.
 
     Raises:
         ArgumentError: An argument cannot be what it is.

@@ -64,8 +64,9 @@ def _built(described: Any, path: Path) -> Any:
 def _class_of(name: str, path: Path) -> Any:
     module, _, attribute = name.rpartition(":")
     if not module:
-        if name not in jalon.callbacks.__all__:
-            raise UnknownName("class", name, jalon.callbacks.__all__, where=f"jalon check: {path}")
+        known = dir(jalon.callbacks)
+        if name not in known:
+            raise UnknownName("class", name, known, where=f"jalon check: {path}")
         return getattr(jalon.callbacks, name)
     try:
         return getattr(importlib.import_module(module), attribute)

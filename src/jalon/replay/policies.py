@@ -180,7 +180,7 @@ def class_named(name: str) -> type[Any]:
     Raises:
         UnknownName: There is none of this name.
     """
-    known = [one for one in jalon.callbacks.__all__ if one not in _BASES]
+    known = [one for one in dir(jalon.callbacks) if one not in _BASES]
     if name not in known:
         raise UnknownName("callback", name, known, where=_WHO)
     kind: type[Any] = getattr(jalon.callbacks, name)
