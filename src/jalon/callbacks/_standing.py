@@ -23,6 +23,9 @@ class Standing:
 
     def __init__(self, run: Run) -> None:
         self._run = run
+        callbacks = list(run.callbacks or ())
+        self._comparing = [callback for callback in callbacks if hasattr(callback, "awaited_metrics")]
+        self._counting = [callback for callback in callbacks if hasattr(callback, "countdown")]
         self._followed: dict[str, _Followed] = {}
         self._rates: dict[str, float] = {}
 
@@ -54,13 +57,12 @@ class Standing:
 
     def waits(self) -> tuple[str, ...]:
         """Return what callbacks will do, and after how many more epochs without an improvement: first what ends training."""
-        counted = (callback.countdown() for callback in self._run.callbacks or () if hasattr(callback, "countdown"))
+        counted = (callback.countdown() for callback in self._counting)
         counting = sorted((one for one in counted if isinstance(one, Countdown)), key=lambda one: (one.act != "stop", one.epochs))
         return tuple(f"{one.act} in {one.epochs}" for one in counting)
 
     def _compared(self) -> list[Monitor]:
-        callbacks = self._run.callbacks or ()
-        return [one for callback in callbacks if hasattr(callback, "awaited_metrics") for one in callback.awaited_metrics()]
+        return [monitor for callback in self._comparing for monitor in callback.awaited_metrics()]
 
     def _usual(self, logs: Mapping[str, Any]) -> Monitor:
         """Return what is followed where no callback compares: ``loss``, until there is a ``val_loss``."""

@@ -190,7 +190,7 @@ class ProgbarLogger(Callback):
     def _begin(self, title: str, total: int | None) -> None:
         if self._display is not None:
             self._begin_count(title, total)
-            self._display.begin(self._progress(None))
+            self._display.begin(Progress(title) if self._display.begins_by_title else self._progress(None))
 
     def _begin_count(self, title: str, total: int | None) -> None:
         self._title = title

@@ -55,6 +55,7 @@ class Notebook:
     """
 
     interval = 0.2
+    begins_by_title = False
 
     def __init__(self, *, clock: Clock) -> None:
         self._now = clock.monotonic

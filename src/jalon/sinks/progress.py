@@ -68,9 +68,11 @@ class Display(Protocol):
 
     Attributes:
         interval: Seconds between two drawings within one epoch.
+        begins_by_title: Whether of what begins its title alone is shown, or nothing.
     """
 
     interval: float
+    begins_by_title: bool
 
     def begin(self, progress: Progress) -> None:
         """Show that an epoch, an evaluation or a prediction begins."""

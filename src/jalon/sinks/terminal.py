@@ -108,6 +108,8 @@ class Lines:
         interval: Seconds between two lines within one epoch.
     """
 
+    begins_by_title = True
+
     def __init__(self, stream: TextIO, *, interval: float = 60.0) -> None:
         self.interval = interval
         self._writer = _Writer(stream)
@@ -141,6 +143,7 @@ class Bar:
     """
 
     interval = 0.05
+    begins_by_title = True
 
     def __init__(self, stream: TextIO) -> None:
         self._style = style_of(stream)
