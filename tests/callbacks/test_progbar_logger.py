@@ -389,6 +389,7 @@ def test_everything_is_given_back(on_terminal):
     terminal = on_terminal(loop.fit)
 
     assert before is loop.run.speaker
+    assert [] == loop.run.recorders
     assert "write" not in vars(terminal.stream)
 
 
@@ -499,6 +500,22 @@ def test_last_lines_after_a_fault(capsys, tmp_path, fault, line):
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith(line)
     assert f"Written: {tmp_path} (BackupAndRestore)" == second
+
+
+def test_the_best_of_a_training_that_is_left(capsys, tmp_path):
+    """What is still being written when training is left counts: it is waited for."""
+
+    class Leaving(Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+    losses = [{"loss": 3.0}, {"loss": 1.0}, {"loss": 2.0}]
+    saver = ModelCheckpoint(tmp_path / "best.json", "loss", save_best_only=True)
+    with pytest.raises(KeyboardInterrupt):
+        play([ProgbarLogger(), saver, Leaving()], losses, verbose=2)
+
+    assert f"Best loss 1.0000 in epoch 2, kept in {tmp_path / 'best.json'}" == capsys.readouterr().out.splitlines()[-1]
 
 
 def test_no_last_line(capsys):

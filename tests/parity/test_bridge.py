@@ -1,5 +1,6 @@
 """What ``jalon.bridges.keras`` adds to Keras's ``fit``, and what a list given directly does without."""
 
+import re
 import threading
 import warnings
 
@@ -202,6 +203,19 @@ def test_there_is_one_progress_bar(build, data, capsys):
     brought = capsys.readouterr().out
 
     assert 1 == added.count("loss:") == brought.count("loss:")
+
+
+@pytest.mark.parametrize("bridged", [True, False])
+def test_the_bar_says_what_is_best_and_how_fast_it_goes(build, data, capsys, bridged):
+    """jalon's bar knows the best, the rate and the size of a batch under Keras too, and by the bridge when a callback stops."""
+    callbacks = [EarlyStopping("loss", patience=3), ProgbarLogger()]
+
+    given = jalon.bridges.keras(callbacks) if bridged else callbacks
+    build().fit(*data, epochs=1, batch_size=2, callbacks=given, verbose=2)
+
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "loss:" in line)
+    assert re.search(r" - [\d.,]+ samples/s - .*loss: [\d.]+ best - ", line)
+    assert line.endswith("stop in 3" if bridged else "lr 0.25")
 
 
 def test_a_direct_list_with_jalon_s_bar_has_no_other(build, data, capsys):

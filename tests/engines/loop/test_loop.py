@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import weakref
 
 import jax.numpy as jnp
@@ -442,6 +443,16 @@ def test_callbacks_of_users_get_keras_s_names():
     assert 0.5 == optimizer.param_groups[0]["lr"]
     assert not any(value.any() for value in net.state_dict().values())
     assert "Custom set model.stop_training" == loop.run.stop_reason
+
+
+def test_the_progress_bar_knows_the_samples_of_a_loader(capsys):
+    """With a DataLoader the bar tells the samples per second."""
+    loop = jalon.Loop(ProgbarLogger(), epochs=1)
+    for _ in loop:
+        for batch in loop.batches(torch.utils.data.DataLoader(torch.arange(64.0), batch_size=8)):
+            loop.log(loss=batch.mean())
+
+    assert re.search(r" - [\d.,]+ samples/s - loss: ", capsys.readouterr().out)
 
 
 def test_the_progress_bar_knows_how_long_an_epoch_is(capsys):

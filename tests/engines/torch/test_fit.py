@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -224,6 +225,17 @@ def test_observers_do_not_change_the_run(digits, tmp_path):
 
     for expected, actual in zip(trained([]), trained(observers), strict=True):
         assert np.array_equal(expected, actual)
+
+
+@pytest.mark.parametrize("steps", [None, 3])
+def test_progress_tells_the_samples_of_a_second(digits, capsys, steps):
+    """fit and evaluate know how many samples a batch has, whether of arrays or of a part of their batches."""
+    model = jalon.Model(network()).compile("adam", "cross_entropy")
+    model.fit(digits[0], digits[1], batch_size=8, steps_per_epoch=steps, verbose=2)
+    model.evaluate(digits[0], digits[1], batch_size=8, verbose=2)
+
+    trained, evaluated = capsys.readouterr().out.splitlines()
+    assert all(re.search(r" - [\d.,]+ samples/s - loss: ", line) for line in (trained, evaluated))
 
 
 def test_validation_split_takes_the_end_before_shuffling(digits):

@@ -89,7 +89,7 @@ class BridgedList(HearsOfFailure):
         model = self._model if call is None else call.model
         params = dict(self.params or {}) if call is None else _params(call)
         run = KerasRun(KerasAdapter(model), epochs=params.get("epochs", 1))
-        run.phase = phase
+        run.phase, run.batch_size = phase, None if call is None else call.batch_size
         if phase == "train":
             run.begin(0 if call is None else call.initial_epoch)
             run.trainer.announce(validates=call is None or call.validates, steps=params.get("steps"))

@@ -24,6 +24,7 @@ class Call:
         initial_epoch: The number of the first epoch.
         verbose: As given.
         steps: Batches per epoch, where the data have a length.
+        batch_size: Samples in a batch, where that is known.
         validates: Whether the loop validates.
     """
 
@@ -32,6 +33,7 @@ class Call:
     initial_epoch: int
     verbose: Any
     steps: int | None
+    batch_size: int | None
     validates: bool
 
 
@@ -51,6 +53,7 @@ def call_under_way() -> Call | None:
                     initial_epoch=found.get("initial_epoch", 0),
                     verbose=found.get("verbose", "auto"),
                     steps=found["epoch_iterator"].num_batches,
+                    batch_size=found["epoch_iterator"].data_adapter.batch_size,
                     validates=found.get("validation_data") is not None,
                 )
     return None

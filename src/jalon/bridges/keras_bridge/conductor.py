@@ -70,6 +70,7 @@ class Conductor(Callback):
         run, call = self._shared, call_under_way()
         if call is not None:
             run.trainer.announce(validates=call.validates, steps=call.steps)
+            run.batch_size = call.batch_size
             run.history = getattr(getattr(call.model, "history", None), "history", run.history)
         run.begin(0 if call is None else call.initial_epoch)
         self._fitting = True
