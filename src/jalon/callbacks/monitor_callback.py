@@ -12,7 +12,7 @@ from jalon.core.monitor import Countdown, Mode, Monitor
 class MonitorCallback(Callback):
     """Compare a metric with its best so far, for callbacks that derive from this one.
 
-    A subclass reads the metric by ``read_monitor`` and asks ``_is_improvement``.
+    A subclass asks ``_is_improvement``. One that waits for a number of epochs overrides ``countdown``, which progress shows.
 
     Args:
         monitor: The metric to watch. Defaults to ``"val_loss"``.
