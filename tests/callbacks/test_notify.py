@@ -22,7 +22,7 @@ from aiosmtpd.controller import Controller
 
 import jalon
 import jalon._optional
-from jalon.callbacks import BackupAndRestore, EarlyStopping, Journal, LambdaCallback, Notify
+from jalon.callbacks import BackupAndRestore, EarlyStopping, Journal, LambdaCallback, ModelCheckpoint, Notify
 from jalon.callbacks._stall_watch import StallWatch
 from jalon.core.callback_list import CallbackList
 from jalon.core.run import Run
@@ -83,6 +83,13 @@ def test_a_stop(webhook):
     assert (True, "warning") == (post["title"].endswith(": stopped"), post["type"])
     assert "no improvement in loss for 1 epoch" == post["message"].splitlines()[0]
     assert "epoch 2 of 3" in post["message"]
+
+
+def test_where_the_best_is_kept(webhook, tmp_path):
+    """A message names the file in which the best is kept."""
+    play([ModelCheckpoint(tmp_path / "best.json", save_best_only=True), Notify(webhook.url())], SCRIPT)
+
+    assert f"best val_loss 0.4, in epoch 2, kept in {tmp_path / 'best.json'}" == webhook.next()["message"].splitlines()[-1]
 
 
 def test_an_error(webhook):

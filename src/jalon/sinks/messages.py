@@ -124,9 +124,9 @@ class _Service:
 
     def _attempt(self, message: Message, picture: bytes | None) -> str | None:
         """Send a message; return why it did not arrive, or ``None`` where it did."""
-        attached = None if picture is None else _attachment(picture)
         with unlogged() as heard:
             try:
+                attached = None if picture is None else _attachment(picture)
                 arrived = self._apprise.notify(
                     body=message.text, title=message.title, notify_type=message.kind, body_format="text", attach=attached
                 )
