@@ -34,6 +34,12 @@ TOKEN = "xapp-1-s3cr3t-t0ken"
 PASSWORD = "hunter2"
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch):
+    """The machine may be busy: what arrives is waited for."""
+    monkeypatch.setitem(Notify.__init__.__kwdefaults__, "timeout", 60.0)
+
+
 @pytest.fixture
 def secret_url(webhook):
     return f"json://me:{PASSWORD}@127.0.0.1:{webhook.server_port}/services/{TOKEN}"
@@ -308,6 +314,14 @@ def test_without_matplotlib(webhook, monkeypatch, capsys):
 
     assert [[], []] == [post["attachments"] for post in webhook.posts.queue]
     assert 1 == capsys.readouterr().out.count("pip install 'jalon[plot]'")
+
+
+def test_a_picture_that_cannot_be_drawn(webhook, monkeypatch):
+    """A message goes out although its picture cannot be drawn."""
+    monkeypatch.setattr("jalon.callbacks._plot.png", lambda *arguments: 1 / 0)
+    play(Notify(webhook.url()), SCRIPT)
+
+    assert [] == webhook.next()["attachments"]
 
 
 def test_mail():

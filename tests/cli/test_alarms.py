@@ -170,6 +170,25 @@ def test_a_message_that_does_not_arrive(tmp_path, webhook, clock):
     assert said[0].startswith("A message did not arrive by json://•••: Failed to send JSON")
 
 
+def test_a_look_that_fails(tmp_path, webhook, alarms, monkeypatch):
+    """A look that fails is warned of once, and the next ones follow."""
+    said, looks = [], []
+
+    def look():
+        looks.append(None)
+        if len(looks) == 3:
+            watch.over.set()
+        raise RuntimeError("strange folder")
+
+    watch = alarms()
+    watch._warn = said.append
+    monkeypatch.setattr("jalon.cli._alarms._LOOK_SECONDS", 0)
+    monkeypatch.setattr(watch, "look", look)
+    watch.run()
+
+    assert (3, ["The runs could not be looked at: RuntimeError: strange folder. It is tried again."]) == (len(looks), said)
+
+
 # ---- real processes ------------------------------------------------------------------------------------------------------
 
 

@@ -51,5 +51,12 @@ def draw(epochs: Sequence[int], rows: Sequence[dict[str, Any]], best: Best | Non
     return figure
 
 
+def png(epochs: Sequence[int], rows: Sequence[dict[str, Any]], best: Best | None) -> bytes:
+    """Return the picture that ``draw`` makes, in PNG."""
+    image = io.BytesIO()
+    draw(epochs, rows, best).savefig(image, format="png")
+    return image.getvalue()
+
+
 def _height(value: Any) -> float:
     return value if isinstance(value, float) else math.nan

@@ -9,7 +9,8 @@ import socket
 import sys
 import warnings
 from collections.abc import Iterable, Mapping
-from io import BytesIO
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -23,7 +24,7 @@ from jalon.core.monitor import Mode, Monitor
 from jalon.core.run import Best
 from jalon.errors import ArgumentError, CallbackDegraded, Preempted, UnknownName
 from jalon.sinks.address import Address
-from jalon.sinks.messages import PAUSES, Kind, Message, Messenger
+from jalon.sinks.messages import PAUSES, Kind, Messenger
 from jalon.sinks.progress import duration
 
 Event = Literal["end", "stop", "error", "best", "nan", "stalled"]
@@ -63,7 +64,8 @@ class Notify(Callback):
             ``"auto"``.
         best_every: Seconds between two messages of a best; 0 to tell of each. Defaults to 600.
         stalled_after: Seconds without a batch or an epoch after which a training has stalled. Defaults to 600.
-        picture: Send the picture of the curves along; needs matplotlib. Defaults to True.
+        picture: Send the picture of the curves along; needs matplotlib, and takes the training less than a second. Defaults to
+            True.
         title: What the run is called in messages. Defaults to its folder's name, else the program's.
         timeout: How many seconds the end of training waits for messages. Defaults to 10.
 
@@ -259,8 +261,19 @@ class Notify(Callback):
         if self._messenger is None:  # as where a callback has failed before training began
             self._messenger = self._new_messenger()
         said = self._report().message(what, self._messenger.hide(reason), kind=kind)
+        # Drawn here, not by the thread that sends: one that the process's end finds within C++ would abort it.
+        self._messenger.send(replace(said, picture=self._picture() if self._messenger.takes_pictures else None))
+
+    def _picture(self) -> bytes | None:
         rows = self._all_rows() if self.picture else {}
-        self._messenger.send(Message(said.title, said.text, kind, _picture(rows, self._shown_best()) if rows else None))
+        if not rows or importlib.util.find_spec("matplotlib") is None:
+            return None
+        from jalon.callbacks._plot import png
+
+        epochs = sorted(rows)
+        with suppress(Exception):  # a message is worth more than its picture
+            return png(epochs, [rows[epoch] for epoch in epochs], self._shown_best())
+        return None
 
     def _new_messenger(self) -> Messenger:
         return Messenger(self._addresses, who="Notify", pauses=self.pauses)
@@ -332,19 +345,3 @@ def _name_of(run_dir: Path | None) -> str:
     program = Path(sys.argv[0] if sys.argv else "")
     name = program.parent.name if program.name == "__main__.py" else program.name
     return name if name not in ("", "-c", "-m") else "training"
-
-
-def _picture(rows: Mapping[int, dict[str, Any]], best: Best | None) -> Any:
-    """Return what draws the curves, in the thread that sends."""
-    epochs = sorted(rows)
-
-    def draw_them() -> bytes | None:
-        if importlib.util.find_spec("matplotlib") is None:
-            return None
-        from jalon.callbacks._plot import draw
-
-        drawn = BytesIO()
-        draw(epochs, [rows[epoch] for epoch in epochs], best).savefig(drawn, format="png")
-        return drawn.getvalue()
-
-    return draw_them

@@ -75,7 +75,10 @@ class Alarms(threading.Thread):
 
     def run(self) -> None:
         while not self.over.wait(_LOOK_SECONDS):
-            self.look()
+            try:
+                self.look()
+            except Exception as exc:  # noqa: BLE001  # the next look may find the folder as it should be
+                self._warn_once("look", f"The runs could not be looked at: {type(exc).__name__}: {exc}. It is tried again.")
 
     def look(self) -> None:
         """Look at every run, and tell what there is to tell."""
@@ -83,10 +86,12 @@ class Alarms(threading.Thread):
             if run.kind == "journal" and run.updated() > self._began - _OLD_SECONDS:
                 self._look_at(run)
         for fault in self._messenger.faults():
-            service = fault.partition(" ")[0]
-            if service not in self._warned:
-                self._warned.add(service)
-                self._warn(f"A message did not arrive by {fault}. It is lost; the watch goes on.")
+            self._warn_once(fault.partition(" ")[0], f"A message did not arrive by {fault}. It is lost; the watch goes on.")
+
+    def _warn_once(self, about: str, warning: str) -> None:
+        if about not in self._warned:
+            self._warned.add(about)
+            self._warn(warning)
 
     def _look_at(self, run: RunRecord) -> None:
         state = _state(run, self._clock.wall())
@@ -118,7 +123,13 @@ class Alarms(threading.Thread):
         with suppress(OSError):  # a folder that can be read alone is watched as well
             atomic.write_bytes(run.path / NOTIFIED, [json.dumps({"start": start, "events": sorted(told)}).encode()])
         message = _report(run, self._clock.wall()).message(event, reason, kind="failure")
-        self._messenger.send(replace(message, picture=lambda: png_of(run.path)))
+        self._messenger.send(replace(message, picture=_picture_of(run) if self._messenger.takes_pictures else None))
+
+
+def _picture_of(run: RunRecord) -> bytes | None:
+    with suppress(Exception):  # a message is worth more than its picture
+        return png_of(run.path)
+    return None
 
 
 def _state(run: RunRecord, now: float) -> str:

@@ -59,11 +59,9 @@ def png_of(run: Path) -> bytes | None:
     epochs, rows, best = _read(run)
     if not epochs:
         return None
-    from jalon.callbacks._plot import draw
+    from jalon.callbacks._plot import png
 
-    drawn = io.BytesIO()
-    draw(epochs, rows, best).savefig(drawn, format="png")
-    return drawn.getvalue()
+    return png(epochs, rows, best)
 
 
 def _read(path: Path) -> tuple[list[int], list[dict[str, Any]], Best | None]:

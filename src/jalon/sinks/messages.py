@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -31,14 +31,13 @@ class Message:
         title: Its first line.
         text: The rest.
         kind: How it is meant; services show it by a colour or a sign.
-        picture: Draws a picture in PNG that belongs to it, or returns ``None``. Asked once for each service that takes pictures,
-            in the thread that sends.
+        picture: A picture that belongs to it, in PNG.
     """
 
     title: str
     text: str
     kind: Kind = "info"
-    picture: Callable[[], bytes | None] | None = None
+    picture: bytes | None = None
 
 
 class Messenger:
@@ -52,6 +51,9 @@ class Messenger:
         who: Who sends, for what is said of a wrong address.
         pauses: Seconds before each further attempt.
 
+    Attributes:
+        takes_pictures: Whether any of the services does.
+
     Raises:
         ArgumentError: Apprise cannot make anything of an address.
         MissingPackage: Apprise is not installed.
@@ -60,6 +62,7 @@ class Messenger:
     def __init__(self, addresses: Sequence[Address], *, who: str, pauses: Sequence[float] = PAUSES) -> None:
         self._services = [_Service(address, who=who, pauses=pauses) for address in addresses]
         self._addresses = addresses
+        self.takes_pictures = any(service.takes_pictures for service in self._services)
 
     def send(self, message: Message) -> None:
         """Send a message on its way; from any thread."""
@@ -92,7 +95,7 @@ class _Service:
         self._pauses = pauses
         self._courier = Courier("jalon-messages", most=MOST_WAITING)
         self._apprise = _apprise_for(address, who)
-        self._takes_pictures = any(service.attachment_support for service in self._apprise)
+        self.takes_pictures = any(service.attachment_support for service in self._apprise)
 
     def send(self, message: Message) -> None:
         if not self._courier.send(partial(self._deliver, message)):
@@ -104,7 +107,7 @@ class _Service:
 
     def _deliver(self, message: Message) -> None:
         """Send a message, with further attempts; the last one goes without the picture, which may be what does not pass."""
-        picture = self._picture_of(message)
+        picture = message.picture if self.takes_pictures else None
         cause = self._attempt(message, picture)
         for number, pause in enumerate(self._pauses, 1):
             if cause is None:
@@ -113,14 +116,6 @@ class _Service:
             cause = self._attempt(message, None if number == len(self._pauses) else picture)
         if cause is not None:
             self.faults.append(self.address.hide(cause))
-
-    def _picture_of(self, message: Message) -> bytes | None:
-        if message.picture is None or not self._takes_pictures:
-            return None
-        try:
-            return message.picture()
-        except Exception:  # noqa: BLE001  # a message is worth more than its picture
-            return None
 
     def _attempt(self, message: Message, picture: bytes | None) -> str | None:
         """Send a message; return why it did not arrive, or ``None`` where it did."""
