@@ -148,6 +148,7 @@ def test_a_configuration_is_checked_without_a_program(tmp_path, capsys):
         ('{"callbacks": [{"class": "EarlyStopping", "patince": 3}]}', "Did you mean 'patience'"),
         ('{"callbacks": [{"class": "no_such_module:Mine"}]}', "cannot be loaded"),
         ('{"callbacks": [3]}', "needs a class"),
+        ('{"callbacks": [{"urls": "slack://token"}]}', r"needs a class, as EarlyStopping\. Received: one with urls\.$"),
     ],
 )
 def test_what_is_wrong_with_a_configuration_is_said(tmp_path, text, says):

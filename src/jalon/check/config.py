@@ -52,7 +52,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _built(described: Any, path: Path) -> Any:
     if not isinstance(described, Mapping) or not isinstance(described.get("class"), str):
-        raise ArgumentError(f"jalon check: {path}: each callback needs a class, as EarlyStopping. Received: {described!r}.")
+        # Not the values, among which may be the address of a service, with its token.
+        received = f"one with {', '.join(described)}" if isinstance(described, Mapping) else type(described).__name__
+        raise ArgumentError(f"jalon check: {path}: each callback needs a class, as EarlyStopping. Received: {received}.")
     arguments = {name: value for name, value in described.items() if name != "class"}
     kind = _class_of(described["class"], path)
     try:
