@@ -66,12 +66,13 @@ def test_batches_are_numbered_from_0_in_each_epoch(package, train):
 
 
 def test_params_tell_epochs_and_steps(package, train):
-    """``params`` hold how many epochs there are and how many batches an epoch has."""
+    """``params`` hold how many epochs there are and how many batches an epoch has, and the run how many samples a step takes."""
     diary = Diary()
 
     train(package, diary, max_epochs=2)
 
     assert {"verbose": 1, "epochs": 2, "steps": BATCHES} == diary.params
+    assert 64 == diary.run.batch_size
 
 
 def test_several_validations_in_an_epoch(package, train):

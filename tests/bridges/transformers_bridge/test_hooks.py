@@ -81,6 +81,7 @@ def test_batches_are_optimizer_steps(train):
     assert [0, 1, 2, 3] == [step for (step,) in diary.told("on_before_optimizer_step")]
     assert {"verbose": 1, "epochs": 2, "steps": 2} == diary.params
     assert 4 == conducted._session.run.step
+    assert 4 * 64 == conducted._session.run.batch_size
 
 
 def test_evaluation_by_steps(train):

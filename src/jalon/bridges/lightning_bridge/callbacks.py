@@ -125,6 +125,8 @@ class LightningCallbacks:
         adapter = self._adapter = LightningAdapter(trainer, module)
         run = self._run(trainer, adapter)
         run.epoch = run.initial_epoch = trainer.current_epoch
+        rows = getattr(trainer.train_dataloader, "batch_size", None)
+        run.batch_size = rows * trainer.world_size if isinstance(rows, int) else None
         given = self.callbacks
         if trainer.fast_dev_run:
             given = [one for one in given if not isinstance(one, _NOT_IN_A_FAST_RUN)]

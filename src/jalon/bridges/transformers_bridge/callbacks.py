@@ -161,6 +161,7 @@ class TransformersCallbacks(TrainerCallback, ExportableState, HearsOfCalls):
         adapter = self._adapter = TransformersAdapter(self._trainer)
         run = self._run(adapter, epochs=state.num_train_epochs)
         run.initial_epoch = int(state.epoch or 0)
+        run.batch_size = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
         given = list(self.callbacks)
         if not any(isinstance(one, History) for one in given):
             given.append(History())
