@@ -148,7 +148,7 @@ class Run:
         self.commits: list[Callable[[], None]] = []
         self.commits_epochs = True
         self.recorders: list[Callable[[str, dict[str, Any]], None]] = []
-        self.share: Callable[[Any], Any] | None = (lambda value: value) if world_size == 1 else None
+        self.share: Callable[[Any], Any] | None = _itself if world_size == 1 else None
         self.callbacks: CallbackList | None = None
         self.warns = self.is_main
         self.keeps = False
@@ -256,6 +256,10 @@ class Run:
         """Make the epoch last: runs after every callback's ``on_epoch_end``, the stop decision included."""
         for action in self.commits:
             action()
+
+
+def _itself(value: Any) -> Any:
+    return value
 
 
 def _write_line(message: str) -> None:
