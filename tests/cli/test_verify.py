@@ -346,6 +346,7 @@ def test_saves_of_orbax(tmp_path, call):
     assert "Orbax save; checked as far as Orbax's own checksums go" in whole[1][0]
     assert 1 == damaged[0]
     assert ["whole", "damaged", "not"] == [line.split()[0] for line in damaged[1][:-1]]
+    assert "is damaged in weights.0.weight (" in damaged[1][1]
 
 
 # ---- how it is said --------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from jalon._optional import require
 from jalon.cli.contents.checkpoints import array_of, summary_of
 from jalon.cli.contents.found import Array, Found, refusing
 from jalon.errors import CheckpointError
+from jalon.store.orbax_arrays import check_arrays
 
 _METADATA = "_CHECKPOINT_METADATA"
 _UNFINISHED = ".orbax-checkpoint-tmp"
@@ -79,6 +80,7 @@ def _take_in_model(found: Found) -> None:
 
 def _take_in_tree(found: Found) -> None:
     orbax = require("orbax.checkpoint", extra="orbax", who=f"Reading {found.path}")
+    check_arrays(found.path)
     tree = orbax.v1.load_checkpointables(found.path.absolute(), {"pytree": None})["pytree"]
     arrays = {part: list(_arrays(part, content)) for part, content in tree.items()}
     found.arrays = [array for part in _WEIGHTS_OF_KERAS for array in arrays.get(part, [])]

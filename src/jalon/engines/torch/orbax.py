@@ -18,6 +18,7 @@ from torch import Tensor
 from jalon._optional import require
 from jalon.engines.torch.formats import Checkpoint, Refused, as_described, assemble, describe, parse_description
 from jalon.errors import CheckpointError
+from jalon.store.orbax_arrays import check_arrays
 
 
 def checkpointables(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -53,6 +54,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     save = path.absolute() if _is_save(path) else _saves(path.absolute())[-1]
     orbax = require("orbax.checkpoint", extra="orbax", who=f"Reading {path}")
+    check_arrays(save)
     try:
         return _put_together(orbax.v1.load_checkpointables(save, {"pytree": None})["pytree"])
     except Refused as exc:
