@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import queue
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,8 +24,17 @@ from jalon.testing import FakeModel, FakeTrainer, ManualClock
 os.environ.setdefault("KERAS_BACKEND", "torch")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+# A shell that starts the tests in the background has them, and what they start, ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 settings.register_profile("jalon", deadline=None)  # the machine may be busy
 settings.load_profile("jalon")
+
+
+def pytest_collection_finish() -> None:
+    """Leave alone what the tests have imported, several frameworks, each time that garbage is collected."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

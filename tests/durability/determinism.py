@@ -5,6 +5,7 @@ Reads the name of a way to read the data on a line, and answers with the cases i
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import os
@@ -235,6 +236,8 @@ def main(seeds: list[int]) -> None:
     torch.set_num_threads(1)
     BackupAndRestore.rest_seconds = 0.0
     train("arrays", 0), train("by hand, loader", 0)  # so that a child imports nothing
+    gc.collect()
+    gc.freeze()  # a child that collects garbage would copy all of it
     for line in sys.stdin:
         with tempfile.TemporaryDirectory(dir=memory_folder()) as place:
             found = []

@@ -9,7 +9,7 @@ from scenario import Plan
 
 MOST = 24
 """How many combinations of what is not synced are tried at each cut."""
-RESUMED = 300
+RESUMED = 120
 """How many of the cuts training is gone on from."""
 
 

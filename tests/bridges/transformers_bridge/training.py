@@ -5,6 +5,7 @@ Usage: training.py FOLDER SETTING
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
@@ -135,6 +136,8 @@ def main(root: Path, setting: str) -> None:
     (root / "first").mkdir()
     with chdir(root / "first"):
         train(setting, None)  # so that a child imports nothing
+    gc.collect()
+    gc.freeze()  # a child that collects garbage would copy all of it
     outcomes = []
     for number, at in enumerate((None, *KILLS)):
         folder = root / str(number)
