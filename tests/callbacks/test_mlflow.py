@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import random
+import re
 import socket
+import threading
 
 import mlflow
 import numpy as np
@@ -31,6 +34,10 @@ def _store(monkeypatch, tmp_path):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     mlflow.set_tracking_uri(str(tmp_path / "mlruns"))
+    yield
+    for thread in threading.enumerate():  # before MLflow is to ask again and again, which it does for minutes
+        if thread.name == "jalon-mlflow":
+            thread.join(30)
 
 
 @pytest.fixture
@@ -209,6 +216,21 @@ def test_a_dead_server():
     assert "hunter2" not in str(warned[0].message)
 
 
+@pytest.mark.filterwarnings("ignore::jalon.errors.CallbackDegraded")
+def test_random_numbers_are_left_alone(client, monkeypatch):
+    """Neither a run without a name nor a server that has to be asked again changes what a training draws."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        port = gone.getsockname()[1]
+    client.create_experiment("digits")  # for the number of which MLflow may draw
+    before = random.getstate()
+    play([MLflow("digits"), MLflow(tracking_uri=f"http://127.0.0.1:{port}")], SCRIPT)
+
+    assert before == random.getstate()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", only_run(client).info.run_name)
+
+
 def test_a_silent_server():
     """A server that does not answer is waited for at the beginning and at the end, a limited time each."""
     with (
@@ -236,6 +258,38 @@ def test_an_outage(client, monkeypatch):
         play(MLflow("digits"), SCRIPT)
 
     assert [(0, 0.5), (1, 0.25), (2, 0.125)] == curve(client, only_run(client), "loss")
+
+
+def test_an_outage_at_the_beginning(client, monkeypatch):
+    """A run that was made, and of which the settings could not be told yet, is gone on with: there is no second one."""
+    true = mlflow.MlflowClient.log_batch
+    refusals = [OSError("down")]
+
+    def log_batch(self, run_id, metrics=(), params=()):
+        if params and refusals:
+            raise refusals.pop()
+        true(self, run_id, metrics=metrics, params=params)
+
+    monkeypatch.setattr(mlflow.MlflowClient, "log_batch", log_batch)
+    with pytest.warns(CallbackDegraded, match="OSError: down"):
+        play(MLflow("digits", params={"rows": 8}), SCRIPT)
+
+    run = only_run(client)
+    assert "8" == run.data.params["rows"]
+    assert [(0, 0.5), (1, 0.25), (2, 0.125)] == curve(client, run, "loss")
+
+
+def test_names_that_mlflow_refuses(client):
+    """Two callbacks of a class, and a metric with a sign in its name, are told of under names that MLflow takes."""
+    play(
+        [EarlyStopping(patience=7), EarlyStopping(patience=8), MLflow("digits", params={"long": "x" * 9000})],
+        [{"top@5": 0.5, "val_loss": 1.0}],
+    )
+
+    run = only_run(client)
+    assert ("7", "8") == (run.data.params["EarlyStopping.patience"], run.data.params["EarlyStopping_2.patience"])
+    assert 6000 == len(run.data.params["long"])
+    assert 0.5 == run.data.metrics["top_5"]
 
 
 def settled(hook):

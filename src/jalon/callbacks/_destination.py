@@ -80,7 +80,7 @@ class Destination(Callback):
         self._points: deque[Point] = deque(maxlen=MOST_POINTS)
         self._faults: deque[str] = deque()
         self._piece: list[Point] = []
-        self._warned = self._begun = self._joins = self._asked = False
+        self._warned = self._answered = self._begun = self._joins = self._asked = False
 
     # ---- what a subclass says ------------------------------------------------------------------------------------------------
 
@@ -156,7 +156,7 @@ class Destination(Callback):
         if self._courier is None:
             return
         self._send(partial(self._end_begun, outcome, reason))
-        if self._begun:  # a service that has never answered is not waited for again
+        if self._answered:  # a service that never has is not waited for again
             self._settle()
         self._courier = None
 
@@ -197,10 +197,10 @@ class Destination(Callback):
     def _ensure_begun(self) -> None:
         if not self._begun:
             self._id = self._begin(self._id, self._config)
-            self._begun = True
+            self._answered = self._begun = True
 
     def _end_begun(self, outcome: Outcome, reason: str | None) -> None:
-        if self._begun:
+        if self._answered:
             self._flush()
             if not self._joins:
                 self._end(outcome, reason)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -15,6 +17,7 @@ from jalon.sinks.address import Address
 
 _MOST_METRICS = 1000
 _MOST_PARAMS = 100
+_LONGEST_PARAM = 6000
 _STATUSES: dict[Outcome, str] = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED", "preempted": "KILLED"}
 
 
@@ -32,7 +35,7 @@ class MLflow(Destination):
     Args:
         experiment: The name of the experiment, made where there is none. Defaults to MLflow's choice: what
             ``mlflow.set_experiment`` or its variables name, else its experiment ``"Default"``.
-        run_name: The name of the run. Defaults to one that MLflow makes.
+        run_name: The name of the run. Defaults to the date and time.
         tracking_uri: The address of the server or the store. Defaults to MLflow's own.
         params: Further parameters of the run, by name. Defaults to none.
         update_freq: ``"epoch"``; or ``"batch"`` or a number of batches, to report batches that often besides. Defaults to
@@ -77,17 +80,22 @@ class MLflow(Destination):
         return None if active is None else str(active.info.run_id)
 
     def _begin(self, name: str | None, config: Mapping[str, Any]) -> str:
+        # MLflow draws names, and how long it waits for a server, from the random numbers that the training draws from.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0")
         client = self._client()
         self._told = None
         if name is None:
-            name = client.create_run(self._experiment_id(client), run_name=self.run_name).info.run_id
+            run_name = self.run_name or f"{datetime.fromtimestamp(self.run.clock.wall()):%Y-%m-%d %H:%M:%S}"
+            name = self._id = client.create_run(self._experiment_id(client), run_name=run_name).info.run_id
+            self._answered = True
         else:
             self._told = {}
             if not self._joins:
                 client.update_run(name, status="RUNNING")
         there = client.get_run(name).data.params  # MLflow refuses to change one
         entities: Any = require("mlflow.entities", extra="mlflow", who="MLflow")
-        new = [entities.Param(key, str(value)) for key, value in {**config, **self._params}.items() if key not in there]
+        asked = {_allowed(key): str(value)[:_LONGEST_PARAM] for key, value in {**config, **self._params}.items()}
+        new = [entities.Param(key, value) for key, value in asked.items() if key not in there]
         for first in range(0, len(new), _MOST_PARAMS):
             client.log_batch(name, params=new[first : first + _MOST_PARAMS])
         return str(name)
@@ -98,7 +106,7 @@ class MLflow(Destination):
         metrics = [
             entities.Metric(name, value, int(point.time * 1000), point.step)
             for point in points
-            for name, value in point.values.items()
+            for name, value in zip(map(_allowed, point.values), point.values.values(), strict=True)
             if not self._is_there(client, name, point.step, value)
         ]
         for first in range(0, len(metrics), _MOST_METRICS):
@@ -138,6 +146,11 @@ class MLflow(Destination):
 
 def _mlflow() -> Any:
     return require("mlflow", extra="mlflow", who="MLflow")
+
+
+def _allowed(name: str) -> str:
+    """Return a name with nothing in it that MLflow refuses."""
+    return re.sub(r"[^\w\-. :/]", "_", name)
 
 
 def _chosen_experiment(client: Any) -> str:
