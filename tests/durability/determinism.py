@@ -10,7 +10,6 @@ import itertools
 import json
 import os
 import random
-import shutil
 import signal
 import sys
 import tempfile
@@ -216,10 +215,18 @@ def in_child(work: Callable[[], dict[str, str]]) -> dict[str, str] | int:
     return json.loads(told) if status == 0 else status
 
 
-def differences(read_by: str, seed: int, save_freq: int | str, place: Path) -> Iterator[list[Any]]:
-    """Yield for each kill how it went, and what is not what it is without a kill."""
+def differences(read_by: str, seed: int, turn: int, place: Path) -> Iterator[list[Any]]:
+    """Yield for each kill how it went, and what is not what it is without a kill.
+
+    Args:
+        read_by: How the data is read.
+        seed: Of the training.
+        turn: Which rhythm of backups the first kill has; the next has the next.
+        place: Where the backups are.
+    """
     expected = in_child(lambda: train(read_by, seed))
-    for name in KILLS:
+    for number, name in enumerate(KILLS, start=turn):
+        save_freq = BACKUPS[number % len(BACKUPS)]
         backup = partial(BackupAndRestore, place / name, save_freq, delete_checkpoint=False)
         status = in_child(lambda: train(read_by, seed, KILLS[name](), backup()))  # noqa: B023
         actual = in_child(lambda: train(read_by, seed + 1, backup()))  # noqa: B023  # as of a program that seeds nothing
@@ -229,8 +236,12 @@ def differences(read_by: str, seed: int, save_freq: int | str, place: Path) -> I
             yield [seed, name, save_freq, [one for one in expected if actual[one] != expected[one]]]
 
 
-def main(seeds: list[int]) -> None:
-    """Answer each line with what was found for that way of reading, each seed backed up in another rhythm."""
+def main(seed: int) -> None:
+    """Answer each line with what was found for that way of reading.
+
+    Args:
+        seed: Of the trainings; decides how often what is backed up, too.
+    """
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a training prints is no answer
     torch.set_num_threads(1)
@@ -238,15 +249,12 @@ def main(seeds: list[int]) -> None:
     train("arrays", 0), train("by hand, loader", 0)  # so that a child imports nothing
     gc.collect()
     gc.freeze()  # a child that collects garbage would copy all of it
-    for line in sys.stdin:
+    for turn, line in enumerate(sys.stdin, start=seed):
         with tempfile.TemporaryDirectory(dir=memory_folder()) as place:
-            found = []
-            for seed, save_freq in zip(seeds, itertools.cycle(BACKUPS), strict=False):
-                found += differences(line.strip(), seed, save_freq, Path(place, str(seed)))
-                shutil.rmtree(Path(place, str(seed)))
+            found = list(differences(line.strip(), seed, turn, Path(place)))
         answers.write(json.dumps(found) + "\n")
         answers.flush()
 
 
 if __name__ == "__main__":
-    main([*map(int, sys.argv[1:])])
+    main(int(sys.argv[1]))
